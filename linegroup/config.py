@@ -1,0 +1,265 @@
+"""The one configuration tree: defaults < YAML file < dotted overrides, saved with every model.
+
+Sections are frozen and refuse unknown keys, naming the nearest right one. Nothing here touches
+files, environment or devices: paths are plain strings until the stage that uses them opens them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field as Setting
+
+from linegroup.errors import UserError
+
+Share = float
+"""A number in [0, 1]."""
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Which shards are read, and how their vectors are drawn."""
+
+    train: str | None = Setting(None, description="Shard folder; its `train` split is trained on.")
+    val: str | None = Setting(None, description="Shard folder whose `val` split is scored; default: that of `train`.")
+    category: str | None = Setting(None, description="Name or number of the category that is drawn; default: all.")
+    thickness: float = Setting(2.0, gt=0, description="Width in pixels of lines that bring none of their own.")
+    min_thickness: float = Setting(1.5, ge=0, description="Thinner lines are drawn this wide, so that none has gaps.")
+
+
+class AugmentConfig(Section):
+    """Random changes of a training sample. Probabilities per sample; 0 switches one off."""
+
+    enabled: bool = True
+    crop: tuple[int, int] | None = Setting((256, 320), description="(height, width) of training crops; null: whole.")
+    flip: Share = Setting(0.5, ge=0, le=1)
+    rotate90: Share = Setting(0.1, ge=0, le=1)
+    scale: tuple[float, float] = Setting((0.7, 1.4), description="Range of the random zoom; (1, 1) switches it off.")
+    colour: Share = Setting(0.5, ge=0, le=1, description="Brightness, contrast, saturation, hue.")
+    grey: Share = Setting(0.05, ge=0, le=1, description="Colours taken away.")
+    blur: Share = Setting(0.1, ge=0, le=1)
+    noise: Share = Setting(0.1, ge=0, le=1)
+    jpeg: Share = Setting(0.2, ge=0, le=1)
+    jpeg_quality: tuple[int, int] = (40, 95)
+
+
+class ModelConfig(Section):
+    """Backbone and heads."""
+
+    backbone: str = "small_unet"
+    width: int = Setting(16, ge=1, le=512, description="Channels of the first level; doubles at each pooling.")
+    depth: int = Setting(4, ge=1, le=7, description="Number of poolings.")
+    emb_dim: int = Setting(8, ge=1, le=64, description="Embedding size per pixel.")
+    coordinates: bool = Setting(True, description="Two extra input channels: x and y in units of 256 pixels.")
+    norm: Literal["batch", "none"] = "batch"
+    heads: tuple[str, ...] = ("embedding", "foreground")
+
+
+class LossConfig(Section):
+    """Discriminative loss (De Brabandere et al. 2017, arXiv:1708.02551) and the other heads' weights."""
+
+    delta_v: float = Setting(0.5, gt=0, description="Pixels nearer than this to their line's mean cost nothing.")
+    delta_d: float = Setting(1.5, gt=0, description="Means further apart than 2·delta_d cost nothing.")
+    variance: float = Setting(1.0, ge=0)
+    distance: float = Setting(1.0, ge=0)
+    regularization: float = Setting(0.001, ge=0)
+    foreground: float = Setting(1.0, ge=0)
+
+
+class GroupingConfig(Section):
+    """From dense maps to lines. Stored with the model as `grouping.json`; the same everywhere."""
+
+    method: str = Setting("dbscan", description="Name of a grouper.")
+    candidates: str = Setting("model", description="Which pixels are grouped: model, non_white, canny, all_pixels.")
+    foreground_threshold: float = Setting(0.5, ge=0, le=1, description="For `model`.")
+    white_threshold: int = Setting(245, ge=0, le=255, description="For `non_white`: a channel below this is ink.")
+    canny_threshold1: float = Setting(50.0, ge=0)
+    canny_threshold2: float = Setting(150.0, ge=0)
+    canny_aperture_size: Literal[3, 5, 7] = 3
+    canny_l2gradient: bool = False
+    canny_dilate_iter: int = Setting(1, ge=0, le=50)
+    eps: float = Setting(0.5, gt=0, description="DBSCAN radius, in embedding units.")
+    min_samples: float = Setting(
+        0.002, gt=0, description="Below 1: share of the candidates (at least 20); else a number of pixels."
+    )
+    min_cluster_size: float = Setting(
+        0.01, gt=0, description="HDBSCAN: below 1 a share of the candidates (at least 20)."
+    )
+    cluster_selection_epsilon: float = Setting(0.0, ge=0, description="HDBSCAN: clusters nearer than this are one.")
+    auto_eps: bool = Setting(False, description="Take eps from the k-distance quantile.")
+    auto_eps_k: int = Setting(10, ge=1)
+    auto_eps_q: float = Setting(0.9, ge=0, le=1)
+    use_spatial: bool = Setting(False, description="Append positions to the features.")
+    spatial_weight: float = Setting(0.01, ge=0, description="Embedding units per pixel.")
+    l2_normalize: bool = Setting(False, description="Only for embeddings trained normalised.")
+    max_candidate_points: int = Setting(
+        20_000, ge=1, description="More candidates are sampled (seeded); the rest join the nearest cluster."
+    )
+    noise: Literal["drop", "assign"] = Setting("assign", description="What becomes of pixels without a cluster.")
+    min_pixels: int = Setting(10, ge=1, description="Smaller groups are noise.")
+    seed: int = 0
+
+
+class TrainingConfig(Section):
+    """The training run."""
+
+    out: str = Setting("runs/train", description="Run folder: checkpoints, artifact, pictures.")
+    epochs: int = Setting(10, ge=1)
+    max_steps: int = Setting(0, ge=0, description="Stop after this many optimizer steps; 0: after `epochs`.")
+    batch_size: int = Setting(4, ge=1, description="Samples per worker and step.")
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    lr: float = Setting(2e-3, gt=0)
+    weight_decay: float = Setting(1e-4, ge=0)
+    schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
+    grad_clip: float = Setting(10.0, ge=0, description="Largest gradient norm; 0: no clipping.")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: str = Setting("auto", description="auto, cpu, cuda, cuda:1, …")
+    seed: int = 0
+    save_every: int = Setting(1, ge=1, description="Epochs between checkpoints.")
+    eval_every: int = Setting(1, ge=1, description="Epochs between validations.")
+    val_limit: int = Setting(0, ge=0, description="Score only this many validation charts while training; 0: all.")
+    metric: Literal["val_ari", "val_loss", "val_pair_f1"] = Setting("val_ari", description="Chooses `best`.")
+    resume: str = Setting(
+        "auto", description="auto: go on where `out` stands; none: refuse a used `out`; or a checkpoint."
+    )
+    max_bad_batches: int = Setting(10, ge=0, description="NaN batches in a row are skipped up to here, then an error.")
+    loader_workers: int = Setting(0, ge=0, description="Processes that prepare batches; 0: in the training process.")
+    pictures: int = Setting(4, ge=0, description="Validation charts drawn at each validation.")
+
+
+class RayConfig(Section):
+    """How training is spread; the same keys on a laptop and on a cluster."""
+
+    num_workers: int = Setting(1, ge=0, description="DDP workers; 0: plain loop in this process, without Ray.")
+    use_gpu: bool | None = Setting(None, description="None: when the cluster has GPUs.")
+    cpus_per_worker: float = Setting(1.0, gt=0)
+    loaders_per_worker: int = Setting(1, ge=1, description="Ray Data actors per worker that prepare batches.")
+    cpus_per_loader: float = Setting(0.5, gt=0)
+    max_failures: int = Setting(2, ge=0, description="Worker deaths survived by going on from the last checkpoint.")
+    address: str | None = Setting(
+        None, description="Ray cluster; None: the running one (RAY_ADDRESS), else a local one."
+    )
+    storage: str | None = Setting(None, description="Shared folder or URI for checkpoints; default: `training.out`.")
+
+
+class TrackingConfig(Section):
+    """MLflow. The environment's MLFLOW_TRACKING_URI wins over the default, `uri` over both."""
+
+    enabled: bool = True
+    uri: str | None = Setting(None, description="Default: SQLite file `mlruns/mlflow.db` in the working folder.")
+    experiment: str = "linegroup"
+    run_name: str | None = None
+
+
+class Config(Section):
+    """Everything: one tree, one file, one object that is stored with each model."""
+
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    grouping: GroupingConfig = GroupingConfig()
+    training: TrainingConfig = TrainingConfig()
+    ray: RayConfig = RayConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+
+def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Defaults, then the YAML file at `path`, then `dotted.key=value` overrides (values in YAML syntax).
+
+    Raises:
+        UserError: the file is missing or no YAML mapping, a key is unknown, a value out of range.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        tree = _read_yaml(path)
+    for override in overrides:
+        _apply(tree, override)
+    return build_config(tree, where=str(path) if path else "overrides")
+
+
+def build_config(tree: Mapping[str, Any], where: str = "configuration") -> Config:
+    """A checked `Config` from nested mappings.
+
+    Raises:
+        UserError: an unknown key (the nearest right one is named) or a value out of range.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(
+            f"{where}: " + "; ".join(_explain(e["loc"], e["type"], e["msg"]) for e in error.errors())
+        ) from None
+
+
+def flat(section: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """The tree as `{dotted.key: value}`, as MLflow's parameters want it."""
+    leaves: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            leaves.update(flat(value, f"{prefix}{name}."))
+        else:
+            leaves[f"{prefix}{name}"] = value
+    return leaves
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the configuration {path}: {error}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}.") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(
+            f"{path} must hold a mapping of sections (data, model, training, …); got {type(tree).__name__}."
+        )
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"Override {override!r} must read dotted.key=value, for example training.epochs=20.")
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise UserError(f"Override {override!r}: the value is not valid YAML: {error}.") from None
+    # YAML 1.1 reads 1e-3 as a string; people write learning rates that way.
+    if isinstance(value, str):
+        try:
+            value = float(value) if value.lower() not in ("nan", "inf", "infinity") else value
+        except ValueError:
+            pass
+    *sections, leaf = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"Override {override!r}: {section!r} is a value, not a section.")
+    tree[leaf] = value
+
+
+def _explain(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+    key = ".".join(str(part) for part in loc)
+    if kind != "extra_forbidden":
+        return f"{key}: {message}"
+    known = list(flat(Config()))
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    if not near:
+        near = [name for name in known if name.rpartition(".")[2] == str(loc[-1])][:1]
+    return f"unknown key {key!r}" + (
+        f", did you mean {near[0]!r}?" if near else f"; sections: {', '.join(Config.model_fields)}"
+    )
