@@ -1,1 +1,1 @@
-
+"""Everything that runs on Ray; the only place that imports it."""

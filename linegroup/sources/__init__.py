@@ -1,1 +1,1 @@
-
+"""Files into samples."""

@@ -1,1 +1,1 @@
-
+"""Plain training: loop, checkpoints, artifacts, tracking."""

@@ -1,1 +1,1 @@
-
+"""Groups into polylines and files."""

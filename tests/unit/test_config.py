@@ -1,0 +1,60 @@
+import pytest
+from pydantic import ValidationError
+
+from linegroup.config import Config, flat, load_config
+from linegroup.errors import UserError
+
+
+def test_defaults_yaml_and_overrides_in_order(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("training: {lr: 0.5, epochs: 3}\nmodel: {depth: 2}\n")
+    config = load_config(path, ["training.lr=1e-3", "augment.crop=null"])
+    assert (config.training.lr, config.training.epochs, config.model.depth) == (1e-3, 3, 2)
+    assert config.augment.crop is None
+    assert config.loss == Config().loss
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.depht=2", ["model.depht", "model.depth"]),
+        ("lr=1", ["'lr'", "training.lr"]),
+        ("training.lr=-1", ["training.lr", "greater than 0"]),
+        ("training.lr=abc", ["training.lr", "number"]),
+        ("training", ["dotted.key=value"]),
+        ("training.lr.deep=1", ["training.lr.deep"]),
+        ("training.lr=[1", ["YAML"]),
+        ("training.precision=fp8", ["training.precision"]),
+    ],
+)
+def test_wrong_override_is_one_clear_line(override, words):
+    with pytest.raises(UserError) as error:
+        load_config(None, ["training.lr=1e-3", override])
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\xff"])
+def test_broken_file_names_itself(tmp_path, content):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"bad\.yaml"):
+        load_config(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"none\.yaml"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_round_trip_through_json_and_flat():
+    config = load_config(None, ["model.emb_dim=16", "augment.crop=[64, 96]"])
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    leaves = flat(config)
+    assert leaves["model.emb_dim"] == 16
+    assert leaves["augment.crop"] == (64, 96)
+    assert "model" not in leaves
+
+
+def test_frozen():
+    with pytest.raises(ValidationError):
+        Config().model.depth = 3
