@@ -6,6 +6,7 @@ files, environment or devices: paths are plain strings until the stage that uses
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -240,10 +241,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"Override {override!r}: the value is not valid YAML: {error}.") from None
     # YAML 1.1 reads 1e-3 as a string; people write learning rates that way.
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value) if value.lower() not in ("nan", "inf", "infinity") else value
-        except ValueError:
-            pass
     *sections, leaf = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})

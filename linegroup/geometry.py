@@ -66,7 +66,7 @@ def dihedral(index: int, size: Size) -> Affine:
             after a left-right flip when `index & 4`.
         size: `(height, width)` before.
     """
-    height, width = size
+    _height, width = size
     result = identity(size)
     if index & 4:
         result = Affine(np.array([[-1.0, 0, width - 1], [0, 1, 0]]), size)

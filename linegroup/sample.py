@@ -6,6 +6,7 @@ Points are `(x, y)` float32 pixels, pixel centres at integers, y down. Label 0 i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -63,7 +64,7 @@ class Instance:
         if self.kind not in KINDS:
             raise UserError(f"Instance {self.id}: kind must be one of {', '.join(KINDS)}; got {self.kind!r}.")
         starts = (*self.parts, len(xy))
-        if starts[0] != 0 or any(a >= b for a, b in zip(starts, starts[1:], strict=False)):
+        if starts[0] != 0 or any(a >= b for a, b in itertools.pairwise(starts)):
             raise UserError(f"Instance {self.id}: parts must ascend from 0 below {len(xy)}; got {self.parts}.")
         if self.thickness is not None and not 0 < self.thickness <= COORDINATE_LIMIT:
             raise UserError(f"Instance {self.id}: thickness must be > 0 pixels; got {self.thickness}.")
