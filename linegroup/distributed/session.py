@@ -1,0 +1,170 @@
+"""A quiet Ray for the length of a `with` block: the cluster that is there, or a private one."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+from ray.data import DataContext
+
+from linegroup.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+LOCAL = "local"
+"""Address that always means a private Ray of this process."""
+
+OBJECT_STORE_BYTES = 512 * 2**20
+"""Shared memory of a private Ray. Samples travel through files, so little passes through it."""
+
+_SMALLEST_STORE = 80 * 2**20
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Without a GPU in the task's request, leave CUDA_VISIBLE_DEVICES alone: the coming default, which Ray warns about.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Only for spot nodes; without the dashboard it prints errors.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+
+
+@contextlib.contextmanager
+def start_ray(
+    address: str | None = None,
+    num_cpus: int | None = None,
+    *,
+    object_store_memory: int = OBJECT_STORE_BYTES,
+    dashboard: bool = False,
+) -> Iterator[None]:
+    """Ray, ready to use inside the block.
+
+    Where this process is connected already, that connection is used and left alone. Otherwise
+    `address`, then the environment's `RAY_ADDRESS`, names the running cluster to join (`auto` finds
+    the one of this machine); it is left at the end, never stopped. With neither, or with `local`, a
+    private Ray starts with token authentication and ends with the block, its files with it.
+
+    Args:
+        address: Cluster to join, `auto`, `local`, or None.
+        num_cpus: CPUs that a private Ray offers to its tasks; may be more than the machine has.
+        object_store_memory: Bytes of shared memory of a private Ray.
+        dashboard: Whether a private Ray starts its dashboard (a few seconds more).
+
+    Raises:
+        UserError: the named cluster does not answer or refuses the token.
+    """
+    with contextlib.ExitStack() as stack:
+        if not ray.is_initialized():
+            address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+            if address == LOCAL:
+                stack.enter_context(_private(num_cpus, max(object_store_memory, _SMALLEST_STORE), dashboard))
+            else:
+                stack.enter_context(_joined(address))
+        stack.enter_context(_quiet_data())
+        yield
+
+
+@contextlib.contextmanager
+def _private(num_cpus: int | None, object_store_memory: int, dashboard: bool) -> Iterator[None]:
+    # Unix sockets lie below this folder and their paths may have 107 characters at most: keep it short.
+    folder = Path(tempfile.mkdtemp(prefix="lg-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    try:
+        with _environment(**_QUIET, **_token()), _logger_level("ray._private.authentication", logging.ERROR):
+            ray.init(
+                address=LOCAL,
+                num_cpus=num_cpus,
+                object_store_memory=object_store_memory,
+                include_dashboard=dashboard,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                _temp_dir=str(folder),
+            )
+            try:
+                yield
+            finally:
+                ray.shutdown()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _joined(address: str) -> Iterator[None]:
+    with _environment(RAY_USAGE_STATS_ENABLED="0"):
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"Cannot join the Ray cluster at {address!r}: {str(error).splitlines()[0]} Check that it runs, and that"
+                " RAY_AUTH_MODE and its token are set here as they are there; `local` starts a private Ray instead."
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet_data() -> Iterator[None]:
+    """No bars and notes of Ray Data's own; what stood before is put back."""
+    with warnings.catch_warnings():
+        # The first call builds Ray's defaults, with names that Ray itself calls deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = DataContext.get_current()
+    quiet = {"enable_progress_bars": False, "print_on_execution_start": False}
+    before = {name: getattr(context, name) for name in quiet}
+    for name, value in quiet.items():
+        setattr(context, name, value)
+    try:
+        with _logger_level("ray.data", logging.ERROR):
+            yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+
+
+@contextlib.contextmanager
+def _environment(**wanted: str) -> Iterator[None]:
+    """Set what the caller's environment leaves open; Ray's processes inherit it, later ones do not."""
+    before = {name: os.environ.get(name) for name in (*wanted, "RAY_AUTH_MODE")}
+    os.environ.update({name: value for name, value in wanted.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _logger_level(name: str, level: int) -> Iterator[None]:
+    noisy = logging.getLogger(name)
+    before = noisy.level
+    noisy.setLevel(level)
+    try:
+        yield
+    finally:
+        noisy.setLevel(before)
+
+
+def _token() -> dict[str, str]:
+    """A token for a private Ray, so that none is written into the home folder.
+
+    The mode is left to Ray, which turns authentication on for the clusters it starts: set here,
+    after `import ray`, it would not be seen by this process.
+    """
+    return {} if "RAY_AUTH_TOKEN_PATH" in os.environ else {"RAY_AUTH_TOKEN": _process_token()}
+
+
+@functools.cache
+def _process_token() -> str:
+    # One per process: Ray keeps the first token it has read.
+    return secrets.token_hex(32)
