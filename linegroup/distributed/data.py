@@ -1,0 +1,196 @@
+"""The sharding job: COCO annotations and pictures → a folder of Parquet shards, by Ray Data or in one process.
+
+Both ways write the same bytes. A job that was killed is run again by the same call and does only what
+is missing; the manifest comes last, so that a folder with a manifest is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import ray
+import ray.data
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from linegroup.distributed import shard_folder
+from linegroup.distributed.session import start_ray
+from linegroup.distributed.shard_job import (
+    Folder,
+    Part,
+    PartResult,
+    Plan,
+    ShardJob,
+    do_part,
+    explain_os_error,
+    make_plan,
+)
+from linegroup.errors import UserError
+from linegroup.files import sha256_of
+from linegroup.shards import Manifest
+
+__all__ = ["ShardJob", "ShardProgress", "make_shards", "make_shards_serial", "progress_bar"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ShardProgress:
+    """How far a job is; `parts` is 0 while the annotation file is being cut into parts."""
+
+    done: int = 0
+    parts: int = 0
+    samples: int = 0
+    rejects: int = 0
+
+
+Watch = Callable[[ShardProgress], None]
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """Where the work happens: `call` runs one function there, `each` runs one per part, answers as they come."""
+
+    call: Callable[[Callable[[], tuple[Plan | None, str]]], tuple[Plan | None, str]]
+    each: Callable[[Callable[[Part], PartResult], Sequence[Part]], Iterator[PartResult]]
+
+
+def make_shards(
+    job: ShardJob, progress: Watch | None = None, *, address: str | None = None, num_cpus: int | None = None
+) -> Manifest:
+    """Run the job with Ray Data, one task per part. All machines must see the input and the output folder.
+
+    The calling process cuts nothing and reads no picture: its memory does not grow with the data.
+
+    Args:
+        job: What to do.
+        progress: Called with the state of the job after each part, and before the first.
+        address: Ray cluster to join; None: `RAY_ADDRESS`, else a private Ray for the length of the call.
+        num_cpus: CPUs of a private Ray; None: all of this machine.
+
+    Returns:
+        The manifest; its `made` is 0 where a finished folder of the same input was found.
+
+    Raises:
+        UserError: input missing or unusable, output used by other input, disk full, or rejects in strict mode.
+    """
+    return _run(job, progress, functools.partial(_ray_engine, address, num_cpus))
+
+
+def make_shards_serial(job: ShardJob, progress: Watch | None = None) -> Manifest:
+    """The same job in this process, without Ray; the same bytes (see `make_shards`)."""
+    return _run(job, progress, _serial_engine)
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Watch]:
+    """A bar on standard error for `make_shards(progress=…)`; where that is no terminal, nothing is drawn."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Reading annotations", total=None, counts="")
+
+        def show(state: ShardProgress) -> None:
+            if state.parts:
+                counts = f"{state.done}/{state.parts} parts, {state.samples} charts, {state.rejects} rejects"
+                bar.update(task, description="Shards", total=state.parts, completed=state.done, counts=counts)
+
+        yield show
+
+
+def _run(job: ShardJob, progress: Watch | None, start: Callable[[], AbstractContextManager[_Engine]]) -> Manifest:
+    job = job.absolute()
+    watch = progress or (lambda _state: None)
+    try:
+        shard_folder.check_input(job)
+        digest = sha256_of(job.annotations)
+        finished = shard_folder.find_finished(job, digest)
+        if finished is not None:
+            return finished
+        folder = Folder(job.out, job.key(digest))
+        with shard_folder.only_job(job.out), start() as engine:
+            shard_folder.clear(job, folder)
+            watch(ShardProgress())
+            plan = _plan(engine, job, folder, digest)
+            results = _all_parts(engine, job, folder, plan, watch)
+            return shard_folder.finish(job, folder, plan, results)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise UserError(explain_os_error(error, job.out)) from error
+
+
+def _plan(engine: _Engine, job: ShardJob, folder: Folder, digest: str) -> Plan:
+    plan, error = engine.call(functools.partial(_try_plan, job, folder))
+    if plan is None:
+        raise UserError(error)
+    if plan.digest != digest:
+        raise UserError(f"{job.annotations} changed while it was read. Run the command again when it is complete.")
+    return plan
+
+
+def _try_plan(job: ShardJob, folder: Folder) -> tuple[Plan | None, str]:
+    # Errors travel as values: Ray would wrap them in its own, with a traceback as the message.
+    try:
+        return make_plan(job, folder), ""
+    except UserError as error:
+        return None, str(error)
+    except OSError as error:
+        return None, explain_os_error(error, job.out)
+
+
+def _all_parts(engine: _Engine, job: ShardJob, folder: Folder, plan: Plan, watch: Watch) -> list[PartResult]:
+    results: list[PartResult] = []
+    samples, rejects = 0, plan.rejects
+    for result in engine.each(functools.partial(do_part, job, folder, plan.categories), plan.all_parts()):
+        if result.error is not None:
+            raise UserError(result.error)
+        results.append(result)
+        samples += sum(file.rows for file in result.files)
+        rejects += result.rejects
+        watch(ShardProgress(len(results), len(plan.parts), samples, rejects))
+    # They come as they finish; the manifest has them in the order of the ids.
+    return sorted(results, key=lambda result: result.number)
+
+
+@contextlib.contextmanager
+def _serial_engine() -> Iterator[_Engine]:
+    yield _Engine(call=lambda work: work(), each=map)
+
+
+@contextlib.contextmanager
+def _ray_engine(address: str | None, num_cpus: int | None) -> Iterator[_Engine]:
+    with start_ray(address, num_cpus):
+        yield _Engine(call=_ray_call, each=_ray_each)
+
+
+def _ray_call(work: Callable[[], T]) -> T:
+    result: T = ray.get(ray.remote(num_cpus=1)(work).remote())
+    return result
+
+
+def _ray_each(work: Callable[[Part], PartResult], parts: Sequence[Part]) -> Iterator[PartResult]:
+    rows = [asdict(part) for part in parts]
+    if not rows:
+        return
+    # One block per part makes each part a task of its own; what travels back is text of a few hundred bytes.
+    done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(functools.partial(_ray_part, work), num_cpus=1)
+    for row in done.iter_rows():
+        yield PartResult.model_validate_json(row["result"])
+
+
+def _ray_part(work: Callable[[Part], PartResult], row: dict[str, Any]) -> dict[str, str]:
+    return {"result": work(Part(**row)).model_dump_json()}

@@ -1,0 +1,306 @@
+"""What a sharding job is and what one of its parts does; no Ray in here.
+
+A job cuts the annotation file into parts by ranges of image ids. A part reads its pictures, checks
+them, and writes one shard per split, named after the range; then it notes in a small record that it
+is done. Nothing a part writes depends on another part, so parts run anywhere, in any order, again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import Field as Setting
+
+from linegroup import __version__
+from linegroup.config import DataConfig, Section, Share
+from linegroup.errors import UserError, unknown_name
+from linegroup.files import write_atomic, write_text
+from linegroup.sample import Sample
+from linegroup.shards import REJECTS, SCHEMA, ShardFile, is_intact, split_of, to_table, write_shard
+from linegroup.sources.coco import CocoOptions, Reject, partition_coco, read_part
+
+PARTIAL = ".partial"
+"""Folder below the output that holds what a job needs to go on after a kill; gone when it has finished."""
+
+
+class ShardJob(Section):
+    """Input, output and settings of a sharding job. Values out of range and unknown names raise `UserError`."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    annotations: Path = Setting(description="COCO file.")
+    images: Path = Setting(description="Folder that the COCO file's names are relative to.")
+    out: Path = Setting(description="Shard folder; new, or one of an earlier run of this job.")
+    val_fraction: Share = Setting(0.1, ge=0, le=1, description="Expected share of the groups that becomes `val`.")
+    test_fraction: Share = Setting(0.0, ge=0, le=1, description="Expected share of the groups that becomes `test`.")
+    seed: int = Setting(0, description="Another seed gives another split.")
+    split: str | None = Setting(None, description="Put everything into this split instead.")
+    category: str | None = Setting(None, description="Keep lines of this category only (name or number).")
+    dialect: Literal["coco", "bbox_polyline"] = "coco"
+    drawn: bool = Setting(False, description="Store drawn labels and coverage too, for readers other than linegroup.")
+    images_per_part: int = Setting(128, ge=1, le=65536, description="Pictures per part, the unit of work.")
+    strict: bool = Setting(False, description="Fail when any record was rejected.")
+    overwrite: bool = Setting(False, description="Replace finished shards of other input.")
+    data: DataConfig = Setting(DataConfig(), description="How `drawn` targets are drawn.")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UserError("Shard job: " + "; ".join(_explain(dict(e)) for e in error.errors())) from None
+
+    @field_validator("split")
+    @classmethod
+    def _is_folder_name(cls, split: str | None) -> str | None:
+        if split is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", split):
+            raise ValueError(f"a split is named with letters, digits, - and _; got {split!r}")
+        return split
+
+    @model_validator(mode="after")
+    def _fractions_fit(self) -> ShardJob:
+        if self.val_fraction + self.test_fraction > 1:
+            raise ValueError("val_fraction and test_fraction together exceed 1")
+        return self
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        """Splits beside `train` and their expected shares."""
+        return {"val": self.val_fraction, "test": self.test_fraction}
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that the job makes, in the order of the manifest."""
+        if self.split is not None:
+            return (self.split,)
+        return ("train", *(name for name, share in self.fractions.items() if share > 0))
+
+    def absolute(self) -> ShardJob:
+        """With absolute paths: other processes work in other folders."""
+        paths = {name: getattr(self, name).absolute() for name in ("annotations", "images", "out")}
+        return self.model_copy(update=paths)
+
+    def settings(self) -> dict[str, Any]:
+        """What the shards' content depends on, beside the input."""
+        outside = {"annotations", "images", "out", "strict", "overwrite", "data"}
+        drawing = {"thickness": self.data.thickness, "min_thickness": self.data.min_thickness} if self.drawn else None
+        return {**self.model_dump(mode="json", exclude=outside), "drawing": drawing}
+
+    def key(self, digest: str) -> str:
+        """Names input and settings: work of an earlier run is used again only under the same key.
+
+        Args:
+            digest: SHA-256 of the annotation file.
+        """
+        text = json.dumps([SCHEMA, __version__, digest, self.settings()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts of a job: small, whatever the size of the data.
+
+    Attributes:
+        digest: SHA-256 of the annotation file.
+        images: Pictures that it names.
+        categories: Category names by number.
+        ranges: First and last image id of each part.
+        parts: File name of each part in the job's folder.
+        rejects: Number of records refused while cutting; they stand in the job's folder.
+    """
+
+    digest: str
+    images: int
+    categories: dict[int, str]
+    ranges: tuple[tuple[int, int], ...]
+    parts: tuple[str, ...]
+    rejects: int
+
+    def all_parts(self) -> list[Part]:
+        """The units of work in the order of the ids."""
+        cut = zip(self.parts, self.ranges, strict=True)
+        return [Part(number, file, first, last) for number, (file, (first, last)) in enumerate(cut)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One unit of work: a file of image and annotation records, and the range of ids it covers."""
+
+    number: int
+    file: str
+    first: int
+    last: int
+
+    @property
+    def name(self) -> str:
+        """Part of the shards' file names; sorts as the ids do."""
+        return f"{self.first:012d}-{self.last:012d}"
+
+
+class PartResult(Section):
+    """What a part tells the job: the shards it wrote, the number of its rejects, or why it failed."""
+
+    number: int
+    files: tuple[ShardFile, ...] = ()
+    rejects: int = 0
+    reused: bool = False
+    error: str | None = None
+
+
+class Folder:
+    """The paths of one job's unfinished work, `OUT/.partial/<key>/`."""
+
+    def __init__(self, out: Path, key: str) -> None:
+        self.root = out / PARTIAL / key
+        self.spill = self.root / "parts"
+        self.plan = self.root / "plan.json"
+        self.rejects = self.root / REJECTS
+        self.done = self.root / "done"
+
+    def record(self, part: Part) -> Path:
+        """The record of a part that is done."""
+        return self.done / f"{part.number:08d}.json"
+
+
+def make_plan(job: ShardJob, folder: Folder) -> Plan:
+    """Cut the annotation file into parts; an earlier run's cut is used again.
+
+    Raises:
+        UserError: the annotation file is not COCO.
+        OSError: the parts could not be written.
+    """
+    if folder.plan.is_file():
+        return _load_plan(folder)
+    shutil.rmtree(folder.spill, ignore_errors=True)
+    folder.spill.mkdir(parents=True)
+    cut = partition_coco(job.annotations, folder.spill, job.images_per_part)
+    write_atomic(folder.rejects, lambda stream: write_rejects(stream, cut.rejects))
+    plan = {
+        "digest": cut.digest,
+        "images": cut.images,
+        "categories": cut.categories,
+        "ranges": cut.ranges,
+        "parts": [part.name for part in cut.parts],
+        "rejects": len(cut.rejects),
+    }
+    write_text(folder.plan, json.dumps(plan))
+    return _load_plan(folder)
+
+
+def do_part(job: ShardJob, folder: Folder, categories: dict[int, str], part: Part) -> PartResult:
+    """Write the shards of one part, unless an earlier run has; never raises for the user's mistakes.
+
+    Disk full and unreadable settings come back as `PartResult.error`, so that they look the same
+    from every process.
+    """
+    try:
+        done = _done_before(job, folder, part)
+        return done if done is not None else _do_part(job, folder, categories, part)
+    except UserError as error:
+        return PartResult(number=part.number, error=str(error))
+    except OSError as error:
+        return PartResult(number=part.number, error=explain_os_error(error, job.out))
+
+
+def explain_os_error(error: OSError, out: Path) -> str:
+    """A line for the user, saying what to do about a failed write or read."""
+    reason = f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"The disk or quota of {out} is full: {reason}. Free some space and run the same command again:"
+            " finished parts are kept."
+        )
+    return f"Cannot go on with {out}: {reason}. Mend that and run the same command again: finished parts are kept."
+
+
+def write_rejects(stream: IO[bytes], rejects: Iterable[Reject]) -> None:
+    """One JSON object per line."""
+    for reject in rejects:
+        stream.write(json.dumps(reject.to_json()).encode() + b"\n")
+
+
+def copy_rejects(job_folder: Folder, parts: Iterable[Part], stream: IO[bytes]) -> None:
+    """All rejects of a job in the order of the parts, one part in memory at a time."""
+    with job_folder.rejects.open("rb") as source:
+        shutil.copyfileobj(source, stream)
+    for part in parts:
+        for reject in json.loads(job_folder.record(part).read_bytes())["rejects"]:
+            stream.write(json.dumps(reject).encode() + b"\n")
+
+
+def _do_part(job: ShardJob, folder: Folder, categories: dict[int, str], part: Part) -> PartResult:
+    options = CocoOptions(dialect=job.dialect, category=job.category)
+    samples, rejects = read_part(folder.spill / part.file, categories, job.images, options)
+    drawn = job.data if job.drawn else None
+    try:
+        files = _write_splits(job, samples, part, drawn)
+    except UserError:
+        samples, unstorable = _storable(samples, drawn)
+        rejects = [*rejects, *unstorable]
+        files = _write_splits(job, samples, part, drawn)
+    record = {"files": [file.model_dump() for file in files], "rejects": [reject.to_json() for reject in rejects]}
+    write_text(folder.record(part), json.dumps(record))
+    return PartResult(number=part.number, files=tuple(files), rejects=len(rejects))
+
+
+def _write_splits(job: ShardJob, samples: list[Sample], part: Part, drawn: DataConfig | None) -> list[ShardFile]:
+    by_split: dict[str, list[Sample]] = {split: [] for split in job.splits}
+    for sample in samples:
+        by_split[job.split or split_of(sample.group, job.fractions, job.seed)].append(sample)
+    return [
+        write_shard(members, job.out, f"{split}/shard-{part.name}.parquet", split, drawn)
+        for split, members in by_split.items()
+        if members
+    ]
+
+
+def _storable(samples: list[Sample], drawn: DataConfig | None) -> tuple[list[Sample], list[Reject]]:
+    """The samples that fit the schema, and a reject for each that does not (numbers beyond 64 bits, broken text)."""
+    good: list[Sample] = []
+    rejects: list[Reject] = []
+    for sample in samples:
+        try:
+            to_table([replace(sample, image=None)], drawn)
+            good.append(sample)
+        except UserError as error:
+            rejects.append(Reject(sample.id, None, str(error)))
+    return good, rejects
+
+
+def _done_before(job: ShardJob, folder: Folder, part: Part) -> PartResult | None:
+    try:
+        record = json.loads(folder.record(part).read_bytes())
+    except FileNotFoundError:
+        return None
+    files = tuple(ShardFile.model_validate(file) for file in record["files"])
+    if not all(is_intact(job.out, file) for file in files):
+        return None
+    return PartResult(number=part.number, files=files, rejects=len(record["rejects"]), reused=True)
+
+
+def _load_plan(folder: Folder) -> Plan:
+    tree = json.loads(folder.plan.read_bytes())
+    return Plan(
+        digest=tree["digest"],
+        images=tree["images"],
+        categories={int(number): name for number, name in tree["categories"].items()},
+        ranges=tuple((first, last) for first, last in tree["ranges"]),
+        parts=tuple(tree["parts"]),
+        rejects=tree["rejects"],
+    )
+
+
+def _explain(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return str(unknown_name("key", key, ShardJob.model_fields))
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
