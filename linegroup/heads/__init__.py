@@ -1,1 +1,30 @@
+"""Predictions from a backbone's features, by name."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from linegroup.config import LossConfig, ModelConfig
+from linegroup.errors import unknown_name
+from linegroup.heads.base import Head
+from linegroup.heads.embedding import EmbeddingHead
+from linegroup.heads.foreground import ForegroundHead
+
+HEADS: dict[str, Callable[[int, ModelConfig, LossConfig], Head]] = {
+    "embedding": EmbeddingHead,
+    "foreground": ForegroundHead,
+}
+
+
+def build_head(name: str, channels: int, model: ModelConfig, loss: LossConfig) -> Head:
+    """The head of that name for features of so many `channels`, freshly initialised.
+
+    Raises:
+        UserError: there is no head of that name.
+    """
+    if name not in HEADS:
+        raise unknown_name("head", name, HEADS)
+    return HEADS[name](channels, model, loss)
+
+
+__all__ = ["HEADS", "EmbeddingHead", "ForegroundHead", "Head", "build_head"]

@@ -1,0 +1,27 @@
+"""What every backbone promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module, ABC):
+    """Features for every pixel: any size in, the same size out.
+
+    Attributes:
+        channels: F, number of features per pixel.
+    """
+
+    channels: int
+
+    @abstractmethod
+    def forward(self, image: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Features `(B, F, H, W)`, those of pixel (x, y) at (x, y).
+
+        Args:
+            image: `(B, 3, H, W)` in [0, 1], H and W at least 1.
+            inside: `(B, H, W)` bool, False where the batch is padded; None: nothing is padded. What
+                stands in the padding changes nothing for the pixels inside, nor any statistics.
+        """

@@ -1,0 +1,135 @@
+"""The model: one backbone and its heads, from pictures to loss terms and to maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from linegroup.backbones import build_backbone
+from linegroup.config import LossConfig, ModelConfig
+from linegroup.errors import UserError
+from linegroup.heads import Head, build_head
+from linegroup.sample import Maps
+
+if TYPE_CHECKING:
+    from linegroup.batches import Batch
+
+
+class LineModel(nn.Module):
+    """Backbone and heads as `ModelConfig` names them, with the loss of `LossConfig`.
+
+    Weights and activations are in the channels-last memory format, which is the faster one for these
+    networks and the one in which pictures arrive.
+
+    Attributes:
+        config: What was built.
+        loss_config: Margins and weights of the loss.
+        needs: Names of the targets that the loss reads.
+
+    Raises:
+        UserError: the backbone or a head is unknown, a head is named twice, or there is none.
+    """
+
+    def __init__(self, model: ModelConfig, loss: LossConfig | None = None) -> None:
+        super().__init__()
+        if not model.heads or len(set(model.heads)) != len(model.heads):
+            raise UserError(f"model.heads must name at least one head, each once; got {list(model.heads)}.")
+        self.config = model
+        self.loss_config = loss or LossConfig()
+        self.backbone = build_backbone(model)
+        heads = {name: build_head(name, self.backbone.channels, model, self.loss_config) for name in model.heads}
+        self.heads = nn.ModuleDict(heads)
+        self.needs: frozenset[str] = frozenset().union(*(head.needs for head in heads.values()))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, image: Tensor, inside: Tensor | None = None) -> dict[str, Tensor]:
+        """Prediction `(B, C, H, W)` of each head, by its name.
+
+        Args:
+            image: `(B, 3, H, W)` in [0, 1], RGB; any size.
+            inside: `(B, H, W)` bool, False where the batch is padded; None: nothing is padded.
+        """
+        features = self.backbone(image.contiguous(memory_format=torch.channels_last), inside)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    def loss(
+        self, prediction: Mapping[str, Tensor], targets: Mapping[str, Tensor], inside: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Every term, unweighted, by name, and `total`, their weighted sum: scalars.
+
+        Args:
+            prediction: As `forward` returned it.
+            targets: `(B, H, W)` each, those of `needs`.
+            inside: As `forward` got it.
+        """
+        terms: dict[str, Tensor] = {}
+        for name, head in self._heads():
+            terms |= head.loss(prediction[name], targets, inside)
+        weights = self.loss_config.model_dump()
+        return {"total": torch.stack([weights[name] * term for name, term in terms.items()]).sum(), **terms}
+
+    def maps(self, pixels: NDArray[np.uint8]) -> Maps:
+        """What the model says of one picture `(height, width, 3) uint8` RGB, on the device it is on.
+
+        Runs in evaluation mode and leaves every part in the mode it was in. A head that the model lacks
+        leaves its map neutral: an embedding with D = 0, a foreground of ones.
+
+        Raises:
+            UserError: the picture has another shape or type.
+        """
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1 or pixels.dtype != np.uint8:
+            raise UserError(f"A picture must be (height, width, 3) uint8; got {pixels.shape} {pixels.dtype}.")
+        size = pixels.shape[:2]
+        with evaluating(self), torch.inference_mode():
+            prediction = self(image_tensor(pixels[None], self.device))
+            found = {"embedding": torch.zeros(1, 0, *size), "foreground": torch.ones(1, *size)}
+            for name, head in self._heads():
+                found |= head.decode(prediction[name])
+            return Maps(**{name: np.ascontiguousarray(value[0].cpu().numpy()) for name, value in found.items()})
+
+    def batch_tensors(self, batch: Batch, device: torch.device | str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """A batch on `device`, as `forward` and `loss` take it.
+
+        Returns:
+            image `(B, 3, H, W)` float32 in [0, 1], inside `(B, H, W)` bool, targets `(B, H, W)` each.
+        """
+        targets = {name: _tensor(batch.targets[name], device) for name in sorted(self.needs)}
+        return image_tensor(batch.image, device), _tensor(batch.inside, device), targets
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def _heads(self) -> Iterator[tuple[str, Head]]:
+        for name, head in self.heads.items():
+            assert isinstance(head, Head)
+            yield name, head
+
+
+def image_tensor(pixels: NDArray[np.uint8], device: torch.device | str) -> Tensor:
+    """Pictures `(B, H, W, 3) uint8` as `(B, 3, H, W)` float32 in [0, 1] on `device`, channels last."""
+    return _tensor(pixels, device).permute(0, 3, 1, 2).float().div_(255)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """All parts of `module` in evaluation mode, and each back in its own mode afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _tensor(array: NDArray[Any], device: torch.device | str) -> Tensor:
+    # A copy when the array is read-only (Arrow, shared memory): torch refuses to promise not to write.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device, non_blocking=True)
