@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 import ray.data
@@ -31,15 +31,13 @@ from linegroup.distributed.shard_job import (
     explain_os_error,
     make_plan,
 )
-from linegroup.errors import UserError
+from linegroup.errors import UserError, unknown_name
 from linegroup.files import sha256_of
 from linegroup.shards import Manifest
 
 __all__ = ["ShardJob", "ShardProgress", "make_shards", "make_shards_serial", "progress_bar"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,9 @@ Watch = Callable[[ShardProgress], None]
 
 @dataclass(frozen=True)
 class _Engine:
-    """Where the work happens: `call` runs one function there, `each` runs one per part, answers as they come."""
+    """Where the work happens: cutting the input, and one call per part, whose answers come as they finish."""
 
-    call: Callable[[Callable[[], tuple[Plan | None, str]]], tuple[Plan | None, str]]
+    plan: Callable[[ShardJob, Folder], tuple[Plan | None, str]]
     each: Callable[[Callable[[Part], PartResult], Sequence[Part]], Iterator[PartResult]]
 
 
@@ -134,11 +132,14 @@ def _run(job: ShardJob, progress: Watch | None, start: Callable[[], AbstractCont
 
 
 def _plan(engine: _Engine, job: ShardJob, folder: Folder, digest: str) -> Plan:
-    plan, error = engine.call(functools.partial(_try_plan, job, folder))
+    plan, error = engine.plan(job, folder)
     if plan is None:
         raise UserError(error)
     if plan.digest != digest:
         raise UserError(f"{job.annotations} changed while it was read. Run the command again when it is complete.")
+    known = [*plan.categories.values(), *map(str, plan.categories)]
+    if job.category is not None and job.category not in known:
+        raise unknown_name(f"category of {job.annotations.name}", job.category, known)
     return plan
 
 
@@ -168,17 +169,17 @@ def _all_parts(engine: _Engine, job: ShardJob, folder: Folder, plan: Plan, watch
 
 @contextlib.contextmanager
 def _serial_engine() -> Iterator[_Engine]:
-    yield _Engine(call=lambda work: work(), each=map)
+    yield _Engine(plan=_try_plan, each=map)
 
 
 @contextlib.contextmanager
 def _ray_engine(address: str | None, num_cpus: int | None) -> Iterator[_Engine]:
     with start_ray(address, num_cpus):
-        yield _Engine(call=_ray_call, each=_ray_each)
+        yield _Engine(plan=_ray_plan, each=_ray_each)
 
 
-def _ray_call(work: Callable[[], T]) -> T:
-    result: T = ray.get(ray.remote(num_cpus=1)(work).remote())
+def _ray_plan(job: ShardJob, folder: Folder) -> tuple[Plan | None, str]:
+    result: tuple[Plan | None, str] = ray.get(ray.remote(num_cpus=1)(_try_plan).remote(job, folder))
     return result
 
 

@@ -12,11 +12,12 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import yaml
 from pydantic import ConfigDict, ValidationError, field_validator, model_validator
 from pydantic import Field as Setting
 
@@ -102,6 +103,23 @@ class ShardJob(Section):
         """
         text = json.dumps([SCHEMA, __version__, digest, self.settings()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def load_job(recipe: Path | None, flags: Mapping[str, Any]) -> ShardJob:
+    """A job from a YAML file of its settings; `flags` that are not None win.
+
+    Raises:
+        UserError: the file is missing or no YAML mapping, a name is unknown, a value out of range or missing.
+    """
+    values: dict[str, Any] = {}
+    if recipe is not None:
+        try:
+            values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"Cannot read the recipe {recipe}: {error}.") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{recipe} must hold a mapping (annotations, images, out, …).")
+    return ShardJob(**{**values, **{name: value for name, value in flags.items() if value is not None}})
 
 
 @dataclass(frozen=True)
