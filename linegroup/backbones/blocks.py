@@ -30,7 +30,7 @@ class _NormaliseInside(torch.autograd.Function):
         pixels = x.numel() // x.shape[1]
         share = inside / pixels
         kernel = (weight * share**0.5, eps * share)
-        mean, variance = torch.empty_like(weight), torch.empty_like(weight)
+        mean, variance = torch.zeros_like(weight), torch.zeros_like(weight)
         y, *saved = torch.native_batch_norm(filled, kernel[0], bias, mean, variance, True, 1.0, kernel[1])
         ctx.save_for_backward(filled, mask, kernel[0], *saved)
         ctx.share, ctx.eps = share, kernel[1]

@@ -74,11 +74,11 @@ class SmallUNet(Backbone):
         mask = image.new_ones(len(image), *image.shape[-2:]) if inside is None else inside
         mask = F.pad(mask.to(_compute_type(image)), pad)[:, None]
         masks: list[Tensor | None] = []
-        for block in (*self.encoder, self.bottleneck):
+        for level, block in enumerate((*self.encoder, self.bottleneck)):
+            mask = F.max_pool2d(mask, 2) if level else mask
             # Spread over the channels once: elementwise kernels are several times faster without broadcasting.
             every = mask.expand(-1, block.channels, -1, -1)
             masks.append(every.contiguous(memory_format=_format_of(image)))
-            mask = F.max_pool2d(mask, 2)
         return masks
 
 
