@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from linegroup.distributed.data import make_shards, make_shards_serial, progress_bar
@@ -45,9 +46,8 @@ def main() -> int:
     try:
         job = load_job(config, flags)
         with progress_bar() as bar:
-            manifest = (
-                make_shards_serial(job, bar) if serial else make_shards(job, bar, address=address, num_cpus=num_cpus)
-            )
+            make = make_shards_serial if serial else partial(make_shards, address=address, num_cpus=num_cpus)
+            manifest = make(job, bar)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linegroup.config import DataConfig
@@ -85,10 +87,12 @@ class _Hashed:
         self.hash = hashlib.sha256()
         self.size = 0
         self.closed = False
+        self.discard = False
 
     def write(self, content: bytes) -> int:
-        self.stream.write(content)
-        self.hash.update(content)
+        if not self.discard:
+            self.stream.write(content)
+            self.hash.update(content)
         self.size += len(content)
         return len(content)
 
@@ -96,7 +100,7 @@ class _Hashed:
         return self.size
 
     def flush(self) -> None:
-        self.stream.flush()
+        """Left to the end: `write_atomic` flushes once."""
 
 
 def _write_rows(stream: _Hashed, samples: Sequence[Sample], drawn: DataConfig | None) -> None:
@@ -110,7 +114,13 @@ def _write_rows(stream: _Hashed, samples: Sequence[Sample], drawn: DataConfig | 
         use_dictionary=False,
         write_statistics=["id"],
     )
-    for start in range(0, len(samples), ROW_GROUP_ROWS):
-        writer.write_table(to_table(samples[start : start + ROW_GROUP_ROWS], drawn))
-    # Not in a `with`: after a failed write its exit would write a footer, and fail with less to say.
-    writer.close()
+    try:
+        for start in range(0, len(samples), ROW_GROUP_ROWS):
+            writer.write_table(to_table(samples[start : start + ROW_GROUP_ROWS], drawn))
+        writer.close()
+    except BaseException:
+        # A writer that is given up still ends its file, at the latest when it is deleted: that goes nowhere.
+        stream.discard = True
+        with contextlib.suppress(OSError, pa.ArrowException):
+            writer.close()
+        raise
