@@ -139,7 +139,8 @@ def distance_to_polyline(points: NDArray[np.floating], xy: NDArray[np.floating])
     squared = (d * d).sum(-1)
     t = ((p - a) * d).sum(-1) / np.where(squared > 0, squared, 1.0)
     nearest = a + np.clip(t, 0, 1)[..., None] * d
-    return np.sqrt(((p - nearest) ** 2).sum(-1)).min(axis=1)
+    distance: NDArray[np.float64] = np.sqrt(((p - nearest) ** 2).sum(-1)).min(axis=1)
+    return distance
 
 
 def bounding_box(parts: Sequence[NDArray[np.floating]]) -> tuple[float, float, float, float]:

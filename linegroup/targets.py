@@ -1,0 +1,223 @@
+"""What a picture's lines are, pixel by pixel: derived from the vectors, drawn by one rule.
+
+The rule: a pixel belongs to a line when its centre lies within thickness/2 of the centre line (round
+ends and joins). Ties, that is centres at exactly that distance, belong to the line, up to rounding in
+float64 (1e-9 pixels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from linegroup.config import DataConfig
+from linegroup.errors import UserError
+from linegroup.sample import Instance, Sample
+
+MOST_LINES = 65_535
+"""Labels are 16 bits wide."""
+
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Per-pixel truth of one picture. What is derived is computed when first asked for.
+
+    Attributes:
+        labels: `(h, w) uint16`, 0 = none, else the number of the topmost line there.
+        coverage: `(h, w) uint8`, how many lines cover the pixel, at most 255.
+        ignore: `(h, w) bool`, where there is no truth.
+        count: K, number of lines, those without pixels included.
+    """
+
+    labels: NDArray[np.uint16]
+    coverage: NDArray[np.uint8]
+    ignore: NDArray[np.bool_]
+    count: int
+
+    @cached_property
+    def foreground(self) -> NDArray[np.bool_]:
+        """`(h, w)`: on at least one line."""
+        return self.coverage > 0
+
+    @cached_property
+    def crossing(self) -> NDArray[np.bool_]:
+        """`(h, w)`: on several lines."""
+        return self.coverage > 1
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """`(h, w)`: on exactly one line, and the truth is known."""
+        valid: NDArray[np.bool_] = (self.coverage == 1) & ~self.ignore
+        return valid
+
+
+def _trained_labels(targets: Targets) -> NDArray[np.int32]:
+    return np.where(targets.valid, targets.labels, 0).astype(np.int32)
+
+
+TARGETS: dict[str, Callable[[Targets], NDArray[Any]]] = {
+    "labels": _trained_labels,
+    "foreground": lambda targets: targets.foreground,
+    "crossing": lambda targets: targets.crossing,
+    "coverage": lambda targets: targets.coverage,
+    "certain": lambda targets: ~targets.ignore,
+}
+"""What a head may need: `(h, w)` each. `labels` is 0 wherever a pixel is not on exactly one line."""
+
+
+def draw_targets(sample: Sample, config: DataConfig | None = None) -> Targets:
+    """Targets of a sample's lines; line k of `sample.instances` (category chosen) has label k + 1.
+
+    Raises:
+        UserError: more lines than labels have numbers.
+    """
+    lines = _lines_of(sample, config)
+    order = np.argsort([line.z for line in lines], kind="stable")
+    indices, starts = _rasterize([lines[k] for k in order], sample.size, config or DataConfig())
+    height, width = sample.size
+    labels = np.zeros(height * width, dtype=np.uint16)
+    coverage = np.zeros(height * width, dtype=np.uint8)
+    _paint(indices, starts, (order + 1).astype(np.uint16), labels, coverage)
+    return Targets(labels.reshape(height, width), coverage.reshape(height, width), _draw_ignore(sample), len(lines))
+
+
+def line_pixels(sample: Sample, config: DataConfig | None = None) -> list[NDArray[np.int64]]:
+    """The pixels of each line, crossings included: flat raster indices `(n_k,)`, ascending, no doubles."""
+    indices, starts = _rasterize(_lines_of(sample, config), sample.size, config or DataConfig())
+    return [np.sort(part) for part in np.split(indices, starts[1:-1])] if len(starts) > 1 else []
+
+
+def select_category(sample: Sample, category: str | None) -> Sample:
+    """The sample with only the lines of that category; None: all."""
+    if category is None:
+        return sample
+    return replace(sample, instances=tuple(line for line in sample.instances if line.category == category))
+
+
+def _lines_of(sample: Sample, config: DataConfig | None) -> tuple[Instance, ...]:
+    lines = select_category(sample, config.category if config else None).instances
+    if len(lines) > MOST_LINES:
+        raise UserError(f"Sample {sample.id} has {len(lines)} lines; at most {MOST_LINES} can be drawn.")
+    return lines
+
+
+def _rasterize(
+    lines: list[Instance] | tuple[Instance, ...], size: tuple[int, int], config: DataConfig
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels of all lines one after another, and where each begins: `(sum n_k,)`, `(K + 1,)`."""
+    if not lines:
+        return np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    segments = [_segments(line) for line in lines]
+    radii = [max(line.thickness or config.thickness, config.min_thickness) / 2 for line in lines]
+    ends = np.cumsum([0, *(len(part) for part in segments)])
+    pixels, starts = _fill(np.concatenate(segments), ends, np.array(radii), size[0], size[1])
+    return pixels, starts
+
+
+def _segments(line: Instance) -> NDArray[np.float64]:
+    """Segments `(m, 4) float64` x0, y0, x1, y1; a part of one point is a segment of no length."""
+    rows = []
+    for part in line.part_arrays():
+        points = np.concatenate([part, part[:1]]) if line.closed and len(part) > 2 else part
+        first, last = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+        rows.append(np.concatenate([first, last], axis=1))
+    return np.concatenate(rows).astype(np.float64)
+
+
+@njit(cache=True, nogil=True)
+def _row_interval(s: NDArray[np.float64], y: float, radius: float) -> tuple[float, float]:
+    """The x interval of the points in row y within `radius` of segment s; empty when low > high.
+
+    A segment's neighbourhood (a capsule) is convex, so a row cuts it in one interval: the hull of what
+    the row cuts from the two end discs and from the rectangle between them.
+    """
+    x0, y0, x1, y1 = s[0], s[1], s[2], s[3]
+    low, high = np.inf, -np.inf
+    for cx, cy in ((x0, y0), (x1, y1)):
+        rest = radius * radius - (y - cy) ** 2
+        if rest >= 0:
+            half = np.sqrt(rest)
+            low, high = min(low, cx - half), max(high, cx + half)
+    dx, dy = x1 - x0, y1 - y0
+    length = np.hypot(dx, dy)
+    if length == 0:
+        return low, high
+    # Corners of the rectangle, in order around it.
+    nx, ny = -dy / length * radius, dx / length * radius
+    corners = ((x0 + nx, y0 + ny), (x1 + nx, y1 + ny), (x1 - nx, y1 - ny), (x0 - nx, y0 - ny))
+    for i in range(4):
+        ax, ay = corners[i]
+        bx, by = corners[(i + 1) % 4]
+        if (ay - y) * (by - y) <= 0 and ay != by:
+            x = ax + (y - ay) / (by - ay) * (bx - ax)
+            low, high = min(low, x), max(high, x)
+    return low, high
+
+
+@njit(cache=True, nogil=True)
+def _fill(
+    segments: NDArray[np.float64], ends: NDArray[np.int64], radii: NDArray[np.float64], height: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels of every line, each once per line. Work: rows that the segments touch, and their pixels."""
+    count = len(radii)
+    stamp = np.zeros(height * width, dtype=np.int32)  # number of the last line drawn there, from 1
+    pixels = np.empty(1024, dtype=np.int64)
+    starts = np.zeros(count + 1, dtype=np.int64)
+    n = 0
+    for k in range(count):
+        radius = radii[k] + _TIE
+        for i in range(ends[k], ends[k + 1]):
+            s = segments[i]
+            first = max(0.0, np.ceil(min(s[1], s[3]) - radius))
+            last = min(height - 1.0, np.floor(max(s[1], s[3]) + radius))
+            for y in range(int(first), int(last) + 1):
+                low, high = _row_interval(s, float(y), radius)
+                if low > high:
+                    continue
+                a, b = int(max(0.0, np.ceil(low))), int(min(width - 1.0, np.floor(high)))
+                if n + b - a + 1 > len(pixels):
+                    larger = np.empty(2 * len(pixels) + width, dtype=np.int64)
+                    larger[:n] = pixels[:n]
+                    pixels = larger
+                for p in range(y * width + a, y * width + b + 1):
+                    if stamp[p] != k + 1:
+                        stamp[p] = k + 1
+                        pixels[n] = p
+                        n += 1
+        starts[k + 1] = n
+    return pixels[:n].copy(), starts
+
+
+@njit(cache=True, nogil=True)
+def _paint(
+    pixels: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    numbers: NDArray[np.uint16],
+    labels: NDArray[np.uint16],
+    coverage: NDArray[np.uint8],
+) -> None:
+    """Later lines over earlier ones."""
+    for k in range(len(numbers)):
+        for i in range(starts[k], starts[k + 1]):
+            p = pixels[i]
+            labels[p] = numbers[k]
+            if coverage[p] < 255:
+                coverage[p] += 1
+
+
+def _draw_ignore(sample: Sample) -> NDArray[np.bool_]:
+    mask = np.zeros(sample.size, dtype=np.uint8)
+    for polygon in sample.ignore:
+        # Rounding first clamps to what OpenCV's 32-bit coordinates can hold.
+        points = np.rint(np.clip(polygon, -1e6, 1e6)).astype(np.int32)
+        cv2.fillPoly(mask, [points], (1,))
+    return mask.astype(bool)
