@@ -27,14 +27,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.add_argument(flag, type=Path)
     for flag in ("--val-fraction", "--test-fraction"):
         parser.add_argument(flag, type=float)
-    for flag in ("--seed", "--images-per-part"):
+    for flag in ("--seed", "--images-per-part", "--num-cpus"):
         parser.add_argument(flag, type=int)
     for flag in ("--split", "--category", "--dialect"):
         parser.add_argument(flag)
     for flag in ("--drawn", "--strict", "--overwrite"):
         parser.add_argument(flag, action="store_const", const=True)
     parser.add_argument("--address", help="Ray cluster; default: RAY_ADDRESS, else a private Ray")
-    parser.add_argument("--num-cpus", type=int, help="CPUs of a private Ray")
     parser.add_argument("--serial", action="store_true", help="one process, no Ray")
     return parser.parse_args(arguments)
 

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import ray
 from ray.data import DataContext
+from ray.exceptions import RayError
 
 from linegroup.errors import UserError
 
@@ -26,6 +28,7 @@ LOCAL = "local"
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of a private Ray. Samples travel through files, so little passes through it."""
 
+_KNOCK_SECONDS = 10
 _SMALLEST_STORE = 80 * 2**20
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -98,16 +101,25 @@ def _private(num_cpus: int | None, object_store_memory: int, dashboard: bool) ->
 def _joined(address: str) -> Iterator[None]:
     with _environment(RAY_USAGE_STATS_ENABLED="0"):
         try:
+            _knock(address)
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, RayError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"Cannot join the Ray cluster at {address!r}: {str(error).splitlines()[0]} Check that it runs, and that"
+                f"Cannot join the Ray cluster at {address!r}: {reason.rstrip('.')}. Check that it runs, and that"
                 " RAY_AUTH_MODE and its token are set here as they are there; `local` starts a private Ray instead."
             ) from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nothing listens: Ray itself tries for minutes. Addresses without a port pass."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 @contextlib.contextmanager
