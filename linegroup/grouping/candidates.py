@@ -1,0 +1,81 @@
+"""Which pixels are grouped at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linegroup.config import GroupingConfig
+from linegroup.errors import UserError, unknown_name
+from linegroup.grouping.ink import non_background
+from linegroup.sample import Field, Maps
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+def _model(_pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Mask:
+    if maps is None:
+        raise UserError("candidates 'model' needs a model; without one choose non_background, non_white or canny.")
+    return np.asarray(maps.foreground >= config.foreground_threshold)
+
+
+def _non_white(pixels: Pixels, _maps: Maps | None, config: GroupingConfig) -> Mask:
+    return np.asarray(pixels.min(axis=2) < config.white_threshold)
+
+
+def _canny(pixels: Pixels, _maps: Maps | None, config: GroupingConfig) -> Mask:
+    edges = cv2.Canny(
+        cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY),
+        config.canny_threshold1,
+        config.canny_threshold2,
+        apertureSize=config.canny_aperture_size,
+        L2gradient=config.canny_l2gradient,
+    )
+    if config.canny_dilate_iter:
+        edges = cv2.dilate(edges, np.ones((3, 3), dtype=np.uint8), iterations=config.canny_dilate_iter)
+    return np.asarray(edges > 0)
+
+
+def _all_pixels(pixels: Pixels, _maps: Maps | None, _config: GroupingConfig) -> Mask:
+    return np.ones(pixels.shape[:2], dtype=np.bool_)
+
+
+def _non_background(pixels: Pixels, _maps: Maps | None, _config: GroupingConfig) -> Mask:
+    return non_background(pixels)
+
+
+CANDIDATES: dict[str, Callable[[Pixels, Maps | None, GroupingConfig], Mask]] = {
+    "model": _model,
+    "non_background": _non_background,
+    "non_white": _non_white,
+    "canny": _canny,
+    "all_pixels": _all_pixels,
+}
+"""Methods by name: `(pixels (h, w, 3), maps or None, config)` to `(h, w) bool`."""
+
+
+def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Field:
+    """The candidate pixels of a picture, with what is known of them.
+
+    Args:
+        pixels: `(h, w, 3) uint8` RGB.
+        maps: What a model says; None: features are `(N, 0)`, foreground is 1.
+        config: Chooses the candidates.
+
+    Raises:
+        UserError: unknown candidate method, or `model` without a model.
+    """
+    if config.candidates not in CANDIDATES:
+        raise unknown_name("candidate method", config.candidates, CANDIDATES)
+    ys, xs = np.nonzero(CANDIDATES[config.candidates](pixels, maps, config))
+    lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    if maps is None:
+        features, foreground = np.zeros((len(ys), 0), dtype=np.float32), np.ones(len(ys), dtype=np.float32)
+    else:
+        features, foreground = np.ascontiguousarray(maps.embedding[:, ys, xs].T), maps.foreground[ys, xs]
+    positions = np.stack([xs, ys], axis=1).astype(np.int32)
+    return Field(positions, features, foreground, np.asarray(lab[ys, xs]), (pixels.shape[0], pixels.shape[1]))

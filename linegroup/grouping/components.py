@@ -1,0 +1,18 @@
+"""Connected components: the trivial baseline that knows geometry and nothing else."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from linegroup.config import GroupingConfig
+from linegroup.grouping.clustering import finish
+from linegroup.sample import Field, Groups
+
+
+def group_components(field: Field, config: GroupingConfig) -> Groups:
+    """Lines are 8-connected components of the candidates; those below `min_pixels` are noise and dropped."""
+    mask = np.zeros(field.size, dtype=np.uint8)
+    mask[field.positions[:, 1], field.positions[:, 0]] = 1
+    labels = cv2.connectedComponents(mask, connectivity=8)[1][field.positions[:, 1], field.positions[:, 0]]
+    return finish(labels.astype(np.int64) - 1, field.positions, config.model_copy(update={"noise": "drop"}))

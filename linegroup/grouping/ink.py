@@ -1,0 +1,46 @@
+"""Ink and paper, by classical means: what differs from the page."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CONTRAST = 12.0
+"""Smallest distance in Lab from the page for a pixel to be ink; JPEG noise on a page stays below."""
+
+_BIN = 8
+"""Edge of a colour bin in 8-bit steps, for finding the page's colours."""
+
+
+def non_background(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """`(h, w) bool`, where a picture `(h, w, 3) uint8` differs visibly from its page colours.
+
+    Grey pages and shaded panels are page too: every colour that fills large flat areas is.
+    """
+    lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    nearest = np.full(pixels.shape[:2], np.inf, dtype=np.float32)
+    for colour in page_colours(pixels):
+        nearest = np.minimum(nearest, np.sqrt(((lab - colour) ** 2).sum(axis=2)))
+    return np.asarray(nearest > CONTRAST)
+
+
+def page_colours(pixels: NDArray[np.uint8], share: float = 0.03) -> list[NDArray[np.float32]]:
+    """Lab colours `(3,)` of the flat areas that make up the page, the commonest first; at least one.
+
+    Flat means that the 7×7 pixels around have one colour: lines and text never fill such a window.
+    """
+    binned = (pixels // _BIN).astype(np.int64)
+    key = (binned[..., 0] * 32 + binned[..., 1]) * 32 + binned[..., 2]
+    kernel = np.ones((7, 7), dtype=np.uint8)
+    flat = (cv2.dilate(pixels, kernel).astype(np.int16) - cv2.erode(pixels, kernel)).max(axis=2) <= 2 * _BIN
+    chosen = key[flat] if flat.any() else key.ravel()
+    bins, counts = np.unique(chosen, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    large = [b for b, n in zip(bins[order], counts[order], strict=True) if n >= share * key.size] or [bins[order[0]]]
+    return [_mean_lab(pixels[key == b]) for b in large[:4]]
+
+
+def _mean_lab(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
+    mean = colours.reshape(-1, 3).astype(np.float32).mean(axis=0) / 255
+    return np.asarray(cv2.cvtColor(mean[None, None], cv2.COLOR_RGB2Lab)[0, 0])
