@@ -1,0 +1,80 @@
+"""Pictures of results, for people: overlays and contact sheets."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Pixels = NDArray[np.uint8]
+Cell = tuple[str, Pixels]
+"""Caption and picture `(h, w, 3) uint8`."""
+
+_GOLDEN = 0.618033988749895
+_CAPTION = 22
+_GAP = 8
+
+
+def palette(count: int) -> NDArray[np.uint8]:
+    """`(count, 3) uint8` strong colours; neighbours in the list differ most."""
+    colours = [
+        colorsys.hsv_to_rgb((0.98 + k * _GOLDEN) % 1, (1.0, 0.75)[k // 7 % 2], (0.9, 0.65)[k // 14 % 2])
+        for k in range(count)
+    ]
+    return np.asarray(np.rint(np.array(colours).reshape(-1, 3) * 255), dtype=np.uint8)
+
+
+def overlay(pixels: Pixels, labels: NDArray[np.integer]) -> Pixels:
+    """The chart, pale and grey, with each line of a label image `(h, w)` in its own colour.
+
+    Lines are drawn one pixel fatter than they are, so that thin ones are seen.
+    """
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    pale = (255 - (255 - grey) * 0.35)[..., None].repeat(3, axis=2).astype(np.uint8)
+    colours = np.concatenate([np.zeros((1, 3), dtype=np.uint8), palette(int(labels.max(initial=0)))])
+    fat = cv2.dilate(labels.astype(np.uint16), np.ones((3, 3), dtype=np.uint8))
+    shown = np.where(labels > 0, labels, fat)
+    pale[shown > 0] = colours[shown[shown > 0]]
+    return pale
+
+
+def contact_sheet(rows: Sequence[Sequence[Cell]], cell: tuple[int, int] = (300, 400)) -> Pixels:
+    """Rows of captioned pictures, each fitted into `cell` `(height, width)` without distortion.
+
+    Returns:
+        `(H, W, 3) uint8` on white; one white pixel row when there is nothing to show.
+    """
+    height, width = cell
+    columns = max((len(row) for row in rows), default=0)
+    step = (height + _CAPTION + _GAP, width + _GAP)
+    sheet = Image.new("RGB", (max(1, columns * step[1] + _GAP), max(1, len(rows) * step[0] + _GAP)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for i, row in enumerate(rows):
+        for j, (caption, pixels) in enumerate(row):
+            x, y = _GAP + j * step[1], _GAP + i * step[0]
+            draw.text((x, y + 2), _shorten(caption, font, width), fill=(40, 40, 40), font=font)
+            fitted = Image.fromarray(_fit(pixels, cell))
+            sheet.paste(fitted, (x, y + _CAPTION))
+            draw.rectangle(
+                (x - 1, y + _CAPTION - 1, x + fitted.width, y + _CAPTION + fitted.height), outline=(190, 190, 190)
+            )
+    return np.asarray(sheet)
+
+
+def _fit(pixels: Pixels, cell: tuple[int, int]) -> Pixels:
+    scale = min(cell[0] / pixels.shape[0], cell[1] / pixels.shape[1])
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size, interpolation=method), dtype=np.uint8)
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
