@@ -90,23 +90,30 @@ def make_shards_serial(job: ShardJob, progress: Watch | None = None) -> Manifest
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Watch]:
-    """A bar on standard error for `make_shards(progress=…)`; where that is no terminal, nothing is drawn."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[counts]}"),
-        TimeRemainingColumn(),
-    )
+    """A bar on standard error for `make_shards(progress=…)`; where that is no terminal, about ten lines in the log."""
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        yield _log_progress
+        return
+    counts = TextColumn("{task.fields[counts]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), counts, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("Reading annotations", total=None, counts="")
 
         def show(state: ShardProgress) -> None:
             if state.parts:
-                counts = f"{state.done}/{state.parts} parts, {state.samples} charts, {state.rejects} rejects"
-                bar.update(task, description="Shards", total=state.parts, completed=state.done, counts=counts)
+                bar.update(task, description="Shards", total=state.parts, completed=state.done, counts=_counts(state))
 
         yield show
+
+
+def _log_progress(state: ShardProgress) -> None:
+    if state.parts and 10 * state.done // state.parts > 10 * (state.done - 1) // state.parts:
+        logger.info("Shards: %s", _counts(state))
+
+
+def _counts(state: ShardProgress) -> str:
+    return f"{state.done}/{state.parts} parts, {state.samples} charts, {state.rejects} rejects"
 
 
 def _run(job: ShardJob, progress: Watch | None, start: Callable[[], AbstractContextManager[_Engine]]) -> Manifest:

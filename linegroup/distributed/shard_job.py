@@ -296,9 +296,9 @@ def _storable(samples: list[Sample], drawn: DataConfig | None) -> tuple[list[Sam
 def _done_before(job: ShardJob, folder: Folder, part: Part) -> PartResult | None:
     try:
         record = json.loads(folder.record(part).read_bytes())
-    except FileNotFoundError:
+        files = tuple(ShardFile.model_validate(file) for file in record["files"])
+    except (FileNotFoundError, ValueError, LookupError):
         return None
-    files = tuple(ShardFile.model_validate(file) for file in record["files"])
     if not all(is_intact(job.out, file) for file in files):
         return None
     return PartResult(number=part.number, files=files, rejects=len(record["rejects"]), reused=True)

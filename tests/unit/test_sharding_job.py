@@ -446,6 +446,8 @@ def test_script_ends_with_one_line_of_json(charts, tmp_path):
     summary = json.loads(first.stdout.splitlines()[-1])
     assert (first.returncode, summary["samples"], summary["parts_made"], summary["rejects"]) == (0, 20, 1, 0)
     assert (second.returncode, json.loads(second.stdout.splitlines()[-1])["parts_made"]) == (0, 0)
+    assert "1/1 parts, 20 charts, 0 rejects" in first.stderr
+    assert "Nothing to do" in second.stderr
     mistake = run_script("--annotations", charts / "b.json", "--images", charts, "--out", tmp_path / "x", "--serial")
     assert mistake.returncode == 2
     assert mistake.stderr.splitlines() == [f"There is no annotation file {charts / 'b.json'}."]
