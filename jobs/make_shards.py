@@ -3,7 +3,7 @@
     ray job submit --working-dir . -- python jobs/make_shards.py --annotations A.json --images DIR --out SHARDS
 
 Settings come from `--config` (recipes/shards.yaml) and flags, which win. Run again, it does what is missing.
-The last line on standard output is JSON; the user's mistakes exit with 2.
+`--serial` uses one process and no Ray. The last line on standard output is JSON; the user's mistakes exit with 2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from linegroup.distributed.data import make_shards, make_shards_serial, progress_bar
@@ -34,9 +33,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for kind, names in FLAGS.items():
         for name in names:
             parser.add_argument(f"--{name}", type=kind)
-    for name in ("drawn", "strict", "overwrite"):
+    for name in ("drawn", "strict", "overwrite", "serial"):
         parser.add_argument(f"--{name}", action="store_const", const=True)
-    parser.add_argument("--serial", action="store_true", help="one process, no Ray")
     return parser.parse_args(arguments)
 
 
@@ -45,18 +43,16 @@ def main() -> int:
     flags = vars(parse())
     logging.basicConfig(format="%(message)s")
     logging.getLogger("linegroup").setLevel(logging.INFO)
-    config, address, num_cpus, serial = (flags.pop(name) for name in ("config", "address", "num_cpus", "serial"))
+    config, serial = flags.pop("config"), flags.pop("serial")
+    where = {name: flags.pop(name) for name in ("address", "num_cpus")}
     try:
         job = load_job(config, flags)
         with progress_bar() as bar:
-            make = make_shards_serial if serial else partial(make_shards, address=address, num_cpus=num_cpus)
-            manifest = make(job, bar)
+            manifest = make_shards_serial(job, bar) if serial else make_shards(job, bar, **where)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    counts = manifest.model_dump(include={"samples", "lines", "rejects"})
-    splits = {name: split.samples for name, split in manifest.splits.items()}
-    print(json.dumps({"out": str(job.out), **counts, "splits": splits, "parts_made": manifest.made}))
+    print(json.dumps({"out": str(job.out), **manifest.summary()}))
     return 0
 
 

@@ -98,6 +98,16 @@ class Manifest(_Record):
     files: tuple[ShardFile, ...]
     made: int = Field(0, exclude=True)
 
+    def summary(self) -> dict[str, Any]:
+        """The counts in one small JSON object, as programs print it."""
+        return {
+            "samples": self.samples,
+            "lines": self.lines,
+            "rejects": self.rejects,
+            "splits": {name: counts.samples for name, counts in self.splits.items()},
+            "parts_made": self.made,
+        }
+
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `folder/manifest.json` atomically."""
