@@ -81,7 +81,9 @@ class GroupingConfig(Section):
     """From dense maps to lines. Stored with the model as `grouping.json`; the same everywhere."""
 
     method: str = Setting("dbscan", description="Name of a grouper.")
-    candidates: str = Setting("model", description="Which pixels are grouped: model, non_white, canny, all_pixels.")
+    candidates: str = Setting(
+        "model", description="Pixels to group: model, non_background, non_white, canny, all_pixels."
+    )
     foreground_threshold: float = Setting(0.5, ge=0, le=1, description="For `model`.")
     white_threshold: int = Setting(245, ge=0, le=255, description="For `non_white`: a channel below this is ink.")
     canny_threshold1: float = Setting(50.0, ge=0)
@@ -109,6 +111,17 @@ class GroupingConfig(Section):
     noise: Literal["drop", "assign"] = Setting("assign", description="What becomes of pixels without a cluster.")
     min_pixels: int = Setting(10, ge=1, description="Smaller groups are noise.")
     seed: int = 0
+
+    def changed(self, overrides: Mapping[str, Any] | None) -> GroupingConfig:
+        """A copy with some settings changed.
+
+        Raises:
+            UserError: unknown setting or value out of range.
+        """
+        if not overrides:
+            return self
+        tree = {**self.model_dump(), **overrides}
+        return build_config({"grouping": tree}, where="grouping").grouping
 
 
 class TrainingConfig(Section):

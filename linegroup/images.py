@@ -1,0 +1,166 @@
+"""Reading pictures that anybody may have made: one safe way in, one deterministic way out."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from linegroup.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""The only formats that are tried: decoders of rare ones are where the holes are."""
+
+MAX_PIXELS = 25_000_000
+"""Default limit of height × width."""
+
+_ORIENTATION = 0x0112
+
+
+class ImageError(UserError):
+    """A picture that cannot be used: the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A picture in memory.
+
+    Attributes:
+        pixels: `(h, w, 3) uint8` RGB, upright, over white where it was transparent.
+        orientation: The EXIF orientation that was undone, 1..8; 1 = none.
+        frames: Frames in the file; the first one is taken.
+        format: One of `FORMATS`.
+    """
+
+    pixels: NDArray[np.uint8]
+    orientation: int = 1
+    frames: int = 1
+    format: str = "PNG"
+
+
+def decode(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode an encoded picture; its size is checked in the header before any pixel is unpacked.
+
+    16-bit values are scaled to 8 bits, CMYK and palettes converted, transparency laid over white, the
+    EXIF orientation undone.
+
+    Raises:
+        ImageError: no picture, an unknown format, damaged, or more than `max_pixels` pixels.
+    """
+    with _opened(content, max_pixels) as image:
+        orientation, frames = _orientation(image), int(getattr(image, "n_frames", 1))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        pixels = np.ascontiguousarray(_rgb(upright))
+        return Decoded(pixels, orientation, frames, image.format or "PNG")
+
+
+def image_size(content: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """`(height, width)` as `decode` would return it, from the header alone.
+
+    Raises:
+        ImageError: as `decode`, as far as the header shows.
+    """
+    with _opened(content, max_pixels) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode a picture file (see `decode`); errors name the file.
+
+    Raises:
+        ImageError: the file cannot be read, or as `decode`.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"Cannot read {path}: {error.strerror or error}.") from None
+    try:
+        return decode(content, max_pixels=max_pixels)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+
+
+def encode_png(array: NDArray[Any]) -> bytes:
+    """PNG bytes of `(h, w)` uint8 or uint16, or `(h, w, 3)` uint8 RGB; equal arrays give equal bytes.
+
+    Raises:
+        UserError: another shape or type.
+    """
+    grey = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
+    if not (grey or (array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8)) or not array.size:
+        raise UserError(
+            f"A PNG is made of (h, w) uint8 or uint16, or (h, w, 3) uint8; got {array.shape} {array.dtype}."
+        )
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(stream, format="PNG", compress_level=6)
+    return stream.getvalue()
+
+
+@contextmanager
+def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
+    if not content:
+        raise ImageError("The picture is empty (0 bytes).")
+    try:
+        with warnings.catch_warnings():
+            # Our own limit stands below; Pillow's warns at a size of its own.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                _check_size(image.size, max_pixels)
+                yield image
+    except ImageError:
+        raise
+    # Decoders of damaged files raise whatever they stumble over: OSError, ValueError, SyntaxError, struct.error, …
+    except Exception as error:
+        if isinstance(error, Image.DecompressionBombError):
+            raise ImageError(
+                f"The picture has far more than the {max_pixels:,} pixels allowed; scale it down."
+            ) from None
+        if isinstance(error, UnidentifiedImageError):
+            raise ImageError(f"This is no picture that can be read; use one of {', '.join(FORMATS)}.") from None
+        raise ImageError(f"The picture is damaged ({error}); save it again and retry.") from None
+
+
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"The picture is {width} × {height}: it has no pixels.")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"The picture is {width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are allowed. "
+            "Scale it down or cut it up."
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.repeat(_eight_bits(image)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, rgba)
+    return np.asarray(image.convert("RGB"))
+
+
+def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
+    """16-bit and 32-bit grey to 8 bits; floats are taken for [0, 1] or [0, 255], whichever they fit."""
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
+    largest = values.max(initial=0)
+    whole = 65535.0 if image.mode.startswith("I") else (1.0 if largest <= 1 else 255.0)
+    if image.mode == "I" and largest <= 255:
+        whole = 255.0
+    return np.asarray(np.clip(np.rint(values * (255 / whole)), 0, 255), dtype=np.uint8)
