@@ -1,0 +1,122 @@
+"""What all commands share: how errors end, where text goes, options of the same meaning."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import IO, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperGroup
+
+from linegroup.errors import UserError
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Artifact folder, models:/NAME@ALIAS, models:/NAME/VERSION or a run id; default: the packaged model, and"
+        " as long as there is none, the classical grouper (colour and shape, nothing learned).",
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, …")]
+
+_USERS_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+
+
+class Commands(TyperGroup):
+    """A command line whose errors are one line on standard error and an exit code."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run, and exit: 0 done, 1 something failed, 2 the caller's mistake, 130 interrupted."""
+        call = partial(super().main, *args, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return call()
+        return sys.exit(_exit_code(call))
+
+
+def _exit_code(call: Callable[[], Any]) -> int:
+    try:
+        code = call()
+    except typer.TyperException as error:
+        return _fail(f"{error.format_message()} See {_command_of(error)} --help.", 2)
+    except UserError as error:
+        return _fail(str(error), 2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}.", 2 if isinstance(error, _USERS_MISTAKES) else 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("Interrupted.", 130)
+    # Commands return nothing; an integer is the code of `typer.Exit`.
+    return code if isinstance(code, int) else 0
+
+
+def _command_of(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    return context.command_path if context else "linegroup"
+
+
+def _fail(message: str, code: int) -> int:
+    note(f"linegroup: {message}")
+    return code
+
+
+def note(message: str) -> None:
+    """One line on standard error, whatever is in the message."""
+    typer.echo(plain(message), err=True)
+
+
+def plain(text: str) -> str:
+    """Text on one line, without what a terminal would take for commands: names of files may hold anything."""
+    one_line = " ".join(text.split())
+    visible = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in one_line)
+    return visible.encode("utf-8", "replace").decode()
+
+
+def print_json(tree: object) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def output() -> Console:
+    """Where results for people go."""
+    return Console(highlight=False)
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, moved by calling what is yielded; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """The library's own notes on standard error: warnings, with `verbose` also what is being done."""
+    logger = logging.getLogger("linegroup")
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    if not any(isinstance(handler, _StandardError) for handler in logger.handlers):
+        logger.addHandler(_StandardError())
+        logger.propagate = False
+
+
+class _StandardError(logging.StreamHandler[IO[str]]):
+    """Writes to what is standard error at that moment."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)

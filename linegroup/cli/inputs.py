@@ -1,0 +1,88 @@
+"""Which files a command reads, and what their results are called."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from linegroup.errors import UserError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+"""What is taken from a folder, in any case of letters; a file that is named is taken whatever it is called."""
+
+_RESULTS = (".labels.png", ".overlay.png")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One picture and the stem of its results' names."""
+
+    path: Path
+    stem: str
+
+
+def collect(inputs: Iterable[Path]) -> list[Input]:
+    """The pictures that files and folders stand for, each once, in the order given.
+
+    Folders are not searched below; their pictures come sorted by name, without hidden files and without
+    what `predict` itself writes. Results are named by the file's stem; where several inputs share one
+    (`a.png`, `a.jpg`), by their full names.
+
+    Raises:
+        UserError: a folder holds no pictures, or two inputs have the same full name.
+    """
+    unique = {path.resolve(): path for path in reversed([file for path in inputs for file in _expand(path)])}
+    paths = list(reversed(unique.values()))
+    by_stem = _shared(paths, lambda path: path.stem)
+    stems = [path.name if path in by_stem else path.stem for path in paths]
+    # A full name may be the stem of another input: a.png beside a.png.png.
+    if len({stem.casefold() for stem in stems}) < len(stems):
+        stems = [path.name for path in paths]
+        clash = _shared(paths, lambda path: path.name)
+        if clash:
+            names = ", ".join(map(str, sorted(clash)[:4]))
+            raise UserError(
+                f"Results of these inputs would have the same name: {names}. Use one --out for each folder."
+            )
+    return [Input(path, stem) for path, stem in zip(paths, stems, strict=True)]
+
+
+def prepare_out(out: Path) -> None:
+    """Make the output folder.
+
+    Raises:
+        UserError: it cannot be made or written, or is a file.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot make the output folder {out}: {error.strerror}.") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f"Cannot write into the output folder {out}: permission denied.")
+
+
+def _expand(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    try:
+        found = sorted(entry for entry in path.iterdir() if _is_picture(entry))
+    except OSError as error:
+        raise UserError(f"Cannot read the folder {path}: {error.strerror}.") from None
+    if not found:
+        known = ", ".join(sorted(SUFFIXES))
+        raise UserError(f"The folder {path} holds no pictures ({known}); folders below it are not searched.")
+    return found
+
+
+def _is_picture(path: Path) -> bool:
+    name = path.name.lower()
+    return path.suffix.lower() in SUFFIXES and not name.startswith(".") and not name.endswith(_RESULTS)
+
+
+def _shared(paths: list[Path], key: Callable[[Path], str]) -> set[Path]:
+    """Those whose key another one has too, letters' case aside: some file systems do not tell them apart."""
+    counts = Counter(key(path).casefold() for path in paths)
+    return {path for path in paths if counts[key(path).casefold()] > 1}

@@ -1,0 +1,74 @@
+"""Results as tables, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from linegroup.cli.common import output, plain
+
+if TYPE_CHECKING:
+    from linegroup.evaluation import Interval, Report
+
+SHOWN_METRICS = (
+    "ari",
+    "pair_f1",
+    "line_f1",
+    "pq",
+    "sbd",
+    "vi",
+    "count_error",
+    "noise_ratio",
+    "crossing_recall",
+    "fg_precision",
+    "fg_recall",
+)
+"""The others are in the JSON."""
+
+
+def show_report(report: Report, title: str) -> None:
+    """Methods side by side: every metric over all charts, then ARI by tag."""
+    from linegroup.metrics import LOWER_IS_BETTER
+
+    table = _table(f"{title}: {report.pictures()} charts", "metric", report)
+    summaries = {method: report.summary(method) for method in report.methods}
+    for name in SHOWN_METRICS:
+        lower = name in LOWER_IS_BETTER
+        cells = [summaries[method][name] for method in report.methods]
+        table.add_row(f"{name} {'↓' if lower else '↑'}", *_cells(cells, lower))
+    table.add_row("seconds per chart", *(f"{report.seconds(method):.3f}" for method in report.methods))
+    output().print(table)
+    if report.tags:
+        _show_tags(report)
+
+
+def _show_tags(report: Report) -> None:
+    table = _table("ARI by tag", "tag (charts)", report)
+    for tag in report.tags:
+        cells = [report.summary(method, tag)["ari"] for method in report.methods]
+        table.add_row(f"{plain(tag)} ({report.pictures(tag)})", *_cells(cells, lower=False))
+    output().print(table)
+
+
+def _table(title: str, first: str, report: Report) -> Table:
+    table = Table(title=plain(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    table.add_column(first, no_wrap=True)
+    for method in report.methods:
+        table.add_column(plain(method), justify="right", no_wrap=True)
+    return table
+
+
+def _cells(intervals: list[Interval], lower: bool) -> list[str]:
+    """Mean and interval of each method; the best mean is bold."""
+    means = [interval.mean for interval in intervals if interval.count]
+    best = (min if lower else max)(means) if means else None
+    return [_cell(interval, interval.mean == best) for interval in intervals]
+
+
+def _cell(interval: Interval, best: bool) -> str:
+    if not interval.count:
+        return "–"
+    mean = f"[bold]{interval.mean:.3f}[/bold]" if best else f"{interval.mean:.3f}"
+    return f"{mean} [dim]{interval.low:.3f}–{interval.high:.3f}[/dim]"
