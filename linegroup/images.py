@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from linegroup.errors import UserError
 
@@ -23,6 +24,8 @@ MAX_PIXELS = 25_000_000
 """Default limit of height × width."""
 
 _ORIENTATION = 0x0112
+_PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+_FILTERS = threading.Lock()
 
 
 class ImageError(UserError):
@@ -55,12 +58,13 @@ def decode(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
     Raises:
         ImageError: no picture, an unknown format, damaged, or more than `max_pixels` pixels.
     """
-    with _opened(content, max_pixels) as image:
-        orientation, frames = _orientation(image), int(getattr(image, "n_frames", 1))
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        pixels = np.ascontiguousarray(_rgb(upright))
-        return Decoded(pixels, orientation, frames, image.format or "PNG")
+    with _explained(max_pixels):
+        image, orientation = _open(content, max_pixels)
+        with image, _quiet() if image.format == "TIFF" else nullcontext():
+            # A JPEG that carries further pictures calls itself MPO.
+            name, frames = (image.format or "").replace("MPO", "JPEG"), int(getattr(image, "n_frames", 1))
+            image.load()
+            return Decoded(_upright(_rgb(image), 1 if name == "TIFF" else orientation), orientation, frames, name)
 
 
 def image_size(content: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -69,9 +73,12 @@ def image_size(content: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
     Raises:
         ImageError: as `decode`, as far as the header shows.
     """
-    with _opened(content, max_pixels) as image:
-        width, height = image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
+    with _explained(max_pixels):
+        image, orientation = _open(content, max_pixels)
+        with image:
+            width, height = image.size
+            # Pillow says of TIFF alone the size that it has after turning.
+            return (width, height) if orientation >= 5 and image.format != "TIFF" else (height, width)
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -107,27 +114,42 @@ def encode_png(array: NDArray[Any]) -> bytes:
 
 
 @contextmanager
-def _opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    if not content:
-        raise ImageError("The picture is empty (0 bytes).")
+def _explained(max_pixels: int) -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            # Our own limit stands below; Pillow's warns at a size of its own.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                _check_size(image.size, max_pixels)
-                yield image
+        yield
     except ImageError:
         raise
+    except Image.DecompressionBombError:
+        raise ImageError(f"The picture has far more than the {max_pixels:,} pixels allowed; scale it down.") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"This is no picture that can be read; use one of {', '.join(FORMATS)}.") from None
     # Decoders of damaged files raise whatever they stumble over: OSError, ValueError, SyntaxError, struct.error, …
     except Exception as error:
-        if isinstance(error, Image.DecompressionBombError):
-            raise ImageError(
-                f"The picture has far more than the {max_pixels:,} pixels allowed; scale it down."
-            ) from None
-        if isinstance(error, UnidentifiedImageError):
-            raise ImageError(f"This is no picture that can be read; use one of {', '.join(FORMATS)}.") from None
         raise ImageError(f"The picture is damaged ({error}); save it again and retry.") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings from Pillow: our own limits and errors say what matters.
+
+    The filters belong to the whole process, so one thread at a time may change and restore them.
+    """
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _open(content: bytes, max_pixels: int) -> tuple[Image.Image, int]:
+    """The picture with its size checked and no pixel unpacked, and its EXIF orientation."""
+    if not content:
+        raise ImageError("The picture is empty (0 bytes).")
+    with _quiet():
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        _check_size(image.size, max_pixels)
+        # A PNG may hold EXIF behind its pixels, and Pillow unpacks all of them to look for it.
+        if image.format == "PNG" and not any(mark in content for mark in _PNG_EXIF):
+            return image, 1
+        return image, _orientation(image)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -142,8 +164,23 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(_ORIENTATION, 1)
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    # Broken EXIF raises like broken pixels do; the picture itself may be whole, and loading it will tell.
+    except Exception:
+        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """`(h, w, 3)` as EXIF wants it shown; contiguous and writable."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.array(pixels, order="C")
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
@@ -163,4 +200,8 @@ def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
     whole = 65535.0 if image.mode.startswith("I") else (1.0 if largest <= 1 else 255.0)
     if image.mode == "I" and largest <= 255:
         whole = 255.0
-    return np.asarray(np.clip(np.rint(values * (255 / whole)), 0, 255), dtype=np.uint8)
+    grey = np.asarray(np.clip(np.rint(values * (255 / whole)), 0, 255), dtype=np.uint8)
+    see_through = image.info.get("transparency")
+    if isinstance(see_through, int):
+        grey[values == see_through] = 255
+    return grey
