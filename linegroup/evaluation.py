@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linegroup.config import DataConfig, GroupingConfig
-from linegroup.errors import UserError
-from linegroup.images import Decoded, decode
-from linegroup.metrics import METRICS, bootstrap_mean, score
+from linegroup.config import DataConfig, GroupingConfig, load_config
+from linegroup.errors import UserError, unknown_name
+from linegroup.files import write_bytes, write_text
+from linegroup.images import ImageError, decode, encode_png
+from linegroup.metrics import LOWER_IS_BETTER, METRICS, bootstrap_mean, score
 from linegroup.pictures import Cell, contact_sheet, overlay
 from linegroup.predict import Predictor
 from linegroup.sample import Sample
+from linegroup.shards import ShardSet
 from linegroup.targets import draw_targets, line_pixels
 
-BASELINES: dict[str, GroupingConfig] = {
-    "colour": GroupingConfig(method="colour", candidates="non_white", noise="assign"),
-    "components": GroupingConfig(method="components", candidates="non_white", noise="drop"),
+SCHEMA = "linegroup.evaluation/1"
+
+BASELINES: Mapping[str, GroupingConfig] = {
+    "colour": GroupingConfig(method="colour", candidates="non_background"),
+    "components": GroupingConfig(method="components", candidates="non_background"),
 }
 """The trivial methods that a model has to beat: colour clustering and connected components."""
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many samples are done."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `count` pictures with its 95 % bootstrap interval; NaN where no picture has the score."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,9 @@ class Row:
         sample: Id of the picture.
         name: Its file name.
         tags: Its tags.
+        lines: Number of true lines that have pixels.
+        found: Number of lines found.
+        seconds: Time the predictor took.
         scores: Every metric; NaN where a picture cannot have it.
     """
 
@@ -41,6 +66,9 @@ class Row:
     sample: int
     name: str
     tags: tuple[str, ...]
+    lines: int
+    found: int
+    seconds: float
     scores: Mapping[str, float]
 
 
@@ -49,11 +77,13 @@ class Report:
     """All rows of an evaluation.
 
     Attributes:
-        rows: Method by method for each picture.
+        rows: Picture by picture, method by method.
+        data: How the truth was drawn.
         seed: Of the bootstrap.
     """
 
     rows: tuple[Row, ...]
+    data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
 
     @property
@@ -66,35 +96,137 @@ class Report:
         """All tags, sorted."""
         return sorted({tag for row in self.rows for tag in row.tags})
 
-    def summary(self, method: str, tag: str | None = None) -> dict[str, tuple[float, float, float]]:
-        """Mean, low and high end of the 95 % bootstrap interval of each metric, over the pictures with `tag`."""
-        rows = [row for row in self.rows if row.method == method and (tag is None or tag in row.tags)]
-        return {name: bootstrap_mean([row.scores[name] for row in rows], self.seed) for name in METRICS}
+    def pictures(self, tag: str | None = None) -> int:
+        """Number of pictures, or of those with a tag."""
+        return len(self._rows(self.methods[0], tag))
+
+    def summary(self, method: str, tag: str | None = None) -> dict[str, Interval]:
+        """Every metric's mean over the pictures with `tag`, or over all."""
+        rows = self._rows(method, tag)
+        return {name: self._interval([row.scores[name] for row in rows]) for name in METRICS}
+
+    def seconds(self, method: str) -> float:
+        """Median time of a method for one picture."""
+        return float(np.median([row.seconds for row in self._rows(method, None)]))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; NaN becomes null."""
-        return {
-            "schema": "linegroup.evaluation/1",
-            "pictures": len({row.sample for row in self.rows}),
-            "overall": {method: _plain(self.summary(method)) for method in self.methods},
-            "tags": {
-                tag: {
-                    "pictures": len({row.sample for row in self.rows if tag in row.tags}),
-                    **{method: _plain(self.summary(method, tag)) for method in self.methods},
-                }
-                for tag in self.tags
-            },
-            "rows": [
-                {
-                    "method": row.method,
-                    "sample": row.sample,
-                    "name": row.name,
-                    "tags": list(row.tags),
-                    "scores": {name: _finite(value) for name, value in row.scores.items()},
-                }
-                for row in self.rows
-            ],
+        """Plain data: NaN becomes null."""
+        by_tag = {
+            tag: {"pictures": self.pictures(tag), "methods": {m: _plain(self.summary(m, tag)) for m in self.methods}}
+            for tag in self.tags
         }
+        return {
+            "pictures": self.pictures(),
+            "truth": {name: getattr(self.data, name) for name in ("category", "thickness", "min_thickness")},
+            "lower_is_better": sorted(LOWER_IS_BETTER),
+            "methods": {m: _plain(self.summary(m)) for m in self.methods},
+            "seconds_per_picture": {m: round(self.seconds(m), 6) for m in self.methods},
+            "tags": by_tag,
+            "rows": [_plain_row(row) for row in self.rows],
+        }
+
+    def _rows(self, method: str, tag: str | None) -> list[Row]:
+        return [row for row in self.rows if row.method == method and (tag is None or tag in row.tags)]
+
+    def _interval(self, values: Sequence[float]) -> Interval:
+        return Interval(*bootstrap_mean(values, self.seed), count=sum(map(math.isfinite, values)))
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What `score_model` did.
+
+    Attributes:
+        report: The figures.
+        predictors: By name, the one that was asked for first.
+        shards: What they were scored on.
+    """
+
+    report: Report
+    predictors: Mapping[str, Predictor]
+    shards: ShardSet
+
+    @property
+    def first(self) -> Predictor:
+        """The predictor that was asked for."""
+        return next(iter(self.predictors.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report with what was scored on what."""
+        data = {"path": str(self.shards.path), "split": self.shards.split, "digest": self.shards.digest}
+        return {
+            "schema": SCHEMA,
+            "model": self.first.record.model_dump(),
+            "data": data,
+            **self.report.to_json(),
+        }
+
+
+def score_model(
+    data: str | Path,
+    model: str | None = None,
+    *,
+    split: str = "val",
+    limit: int = 0,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    progress: Progress = lambda _done, _total: None,
+) -> Evaluation:
+    """Score a model and the baselines on a split of a shard folder.
+
+    The truth is drawn as the model's own task says (category, thickness), unless overrides say else.
+
+    Args:
+        data: Shard folder.
+        model: See `Predictor.load`.
+        split: Name of the split.
+        limit: Score only so many samples, at even distances; 0: all.
+        overrides: `grouping.key=value` for the model, `data.key=value` for the truth.
+        device: See `Predictor.load`.
+        progress: Called with the number of samples done and their total.
+
+    Raises:
+        UserError: no such shards, split, model or setting, or nothing to score.
+    """
+    shards = ShardSet(data, split)
+    drawing = load_config(None, [text for text in overrides if text.startswith("data.")]).data
+    first = Predictor.load(model, device, [text for text in overrides if not text.startswith("data.")])
+    drawing = first.data.model_copy(update=drawing.model_dump(exclude_unset=True))
+    drawing = drawing.model_copy(update={"category": category_name(drawing.category, shards.categories)})
+    predictors = {"model" if first.model else first.name: first, **baselines()}
+    chosen = spread(len(shards), limit)
+    done = itertools.count(1)
+    report = evaluate(predictors, (shards.read(i) for i in chosen), drawing, lambda: progress(next(done), len(chosen)))
+    return Evaluation(report, predictors, shards)
+
+
+def save_evaluation(evaluation: Evaluation, out: Path) -> None:
+    """Write `report.json` and the contact sheet `examples.png` into `out`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    shards, report = evaluation.shards, evaluation.report
+    index = {number: i for i, number in enumerate(shards.ids.tolist())}
+    rows = [
+        example_row(kind, shards.read(index[sample]), evaluation.predictors, report)
+        for kind, sample in choose_examples(report)
+    ]
+    write_bytes(out / "examples.png", encode_png(contact_sheet(rows, cell=(260, 340))))
+    text = json.dumps(evaluation.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(out / "report.json", text + "\n")
+
+
+def spread(count: int, limit: int) -> list[int]:
+    """All numbers below `count`, or `limit` of them at even distances."""
+    if not 0 < limit < count:
+        return list(range(count))
+    return [i * count // limit for i in range(limit)]
+
+
+def baselines() -> dict[str, Predictor]:
+    """The trivial methods by name, each with settings of its own."""
+    return {name: Predictor.without_model(grouping) for name, grouping in BASELINES.items()}
 
 
 def evaluate(
@@ -107,79 +239,109 @@ def evaluate(
 
     Args:
         predictors: By name, in the order of the report.
-        samples: With pictures.
-        data: How the truth is drawn.
+        samples: With pictures; only one is in memory at a time.
+        data: How the truth is drawn; the category by its name (see `category_name`).
         progress: Called after each sample.
 
     Raises:
-        UserError: there are no samples, or one has no picture.
+        UserError: there are no samples, or one has no picture of its own size.
     """
+    data = data or DataConfig()
     rows: list[Row] = []
     for sample in samples:
-        image = sample_image(sample)
+        pixels = sample_pixels(sample)
         truth, lines = draw_targets(sample, data), line_pixels(sample, data)
+        count = sum(len(line) > 0 for line in lines)
         for method, predictor in predictors.items():
-            scores = score(truth, lines, predictor(image).labels)
-            rows.append(Row(method, sample.id, sample.name, sample.tags, scores))
+            started = time.perf_counter()
+            labels = predictor(pixels).labels
+            seconds = time.perf_counter() - started
+            scores = score(truth, lines, labels)
+            found = int(labels.max(initial=0))
+            rows.append(Row(method, sample.id, sample.name, sample.tags, count, found, seconds, scores))
         progress()
     if not rows:
-        raise UserError("There is nothing to evaluate: no samples in this split. Choose another one with --split.")
-    return Report(tuple(rows))
+        raise UserError("There is nothing to evaluate: no samples. Choose another split with --split.")
+    return Report(tuple(rows), data)
 
 
-def sample_image(sample: Sample) -> Decoded:
-    """The decoded picture of a sample.
+def category_name(category: str | None, categories: Mapping[int, str]) -> str | None:
+    """The name of a category given by name or number.
+
+    Args:
+        category: Name, number as text, or None for all.
+        categories: Names by number, as the data have them.
 
     Raises:
-        UserError: the sample has none.
+        UserError: the data have no such category.
     """
+    if category is None or category in categories.values():
+        return category
+    numbers = {str(number): name for number, name in categories.items()}
+    if category not in numbers:
+        raise unknown_name("category", category, [*categories.values(), *numbers])
+    return numbers[category]
+
+
+def sample_pixels(sample: Sample) -> NDArray[np.uint8]:
+    """The decoded picture of a sample, `(h, w, 3) uint8` RGB.
+
+    Raises:
+        UserError: it has none, or one that cannot be read or has another size than its truth.
+    """
+    where = f"Sample {sample.id}" + (f" ({sample.name})" if sample.name else "")
     if sample.image is None:
-        raise UserError(f"Sample {sample.id} ({sample.name or 'no name'}) has no picture to evaluate on.")
-    return decode(sample.image)
+        raise UserError(f"{where} has no picture to evaluate on.")
+    try:
+        pixels = decode(sample.image).pixels
+    except ImageError as error:
+        raise UserError(f"{where}: {error}") from None
+    if pixels.shape[:2] != sample.size:
+        raise UserError(f"{where}: the picture is {pixels.shape[:2]}, its truth {sample.size}; sizes must be equal.")
+    return pixels
 
 
 def choose_examples(report: Report, each: int = 2, metric: str = "ari") -> list[tuple[str, int]]:
     """`(kind, sample id)` of the worst, median and best pictures of the report's first method, none twice."""
-    first = report.methods[0]
-    rows = sorted((row.scores[metric], row.sample) for row in report.rows if row.method == first)
-    ids = [sample for _, sample in rows]
-    middle = max(0, len(ids) // 2 - each // 2)
-    picked = [("worst", s) for s in ids[:each]]
-    picked += [("median", s) for s in ids[middle : middle + each]]
-    picked += [("best", s) for s in ids[-each:]]
-    seen: set[int] = set()
-    return [(kind, s) for kind, s in picked if not (s in seen or seen.add(s))]  # type: ignore[func-returns-value]
+    rows = [row for row in report.rows if row.method == report.methods[0] and math.isfinite(row.scores[metric])]
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    ranked = [row.sample for row in sorted(rows, key=lambda row: (sign * row.scores[metric], row.sample))]
+    middle = max(0, (len(ranked) - each) // 2)
+    parts = {"worst": ranked[:each], "median": ranked[middle : middle + each], "best": ranked[-each:]}
+    kinds: dict[int, str] = {}
+    for kind in ("worst", "best", "median"):
+        for sample in parts[kind]:
+            kinds.setdefault(sample, kind)
+    return [(kinds[sample], sample) for sample in ranked if sample in kinds]
 
 
-def example_row(
-    kind: str, sample: Sample, predictors: Mapping[str, Predictor], report: Report, data: DataConfig | None = None
-) -> list[Cell]:
-    """One row of the contact sheet: the picture, its truth, and what each predictor finds."""
-    image = sample_image(sample)
-    scores = {row.method: row.scores["ari"] for row in report.rows if row.sample == sample.id}
-    truth = draw_targets(sample, data)
+def example_row(kind: str, sample: Sample, predictors: Mapping[str, Predictor], report: Report) -> list[Cell]:
+    """One row of the contact sheet: the picture, its truth, and what each predictor finds with its ARI."""
+    pixels = sample_pixels(sample)
+    aris = {row.method: row.scores["ari"] for row in report.rows if row.sample == sample.id}
+    truth = draw_targets(sample, report.data)
     cells: list[Cell] = [
-        (f"{kind}: {sample.name or sample.id}", image.pixels),
-        (f"truth, {truth.count} lines", overlay(image.pixels, truth.labels)),
+        (f"{kind}: {sample.name or sample.id}", pixels),
+        (f"truth: {truth.count} lines", overlay(pixels, truth.labels)),
     ]
     for method, predictor in predictors.items():
-        labels = predictor(image).labels
-        caption = f"{method}: ARI {scores[method]:.2f}, {int(labels.max(initial=0))} lines"
-        cells.append((caption, overlay(image.pixels, labels)))
+        labels = predictor(pixels).labels
+        caption = f"{method}: ARI {aris[method]:.2f}, {int(labels.max(initial=0))} lines"
+        cells.append((caption, overlay(pixels, labels)))
     return cells
 
 
-def examples_sheet(rows: Sequence[Sequence[Cell]]) -> NDArray[np.uint8]:
-    """The contact sheet of rows made by `example_row`."""
-    return contact_sheet(rows, cell=(260, 340))
-
-
-def _plain(summary: Mapping[str, tuple[float, float, float]]) -> dict[str, dict[str, float | None]]:
+def _plain(summary: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
     return {
-        name: {"mean": _finite(mean), "low": _finite(low), "high": _finite(high)}
-        for name, (mean, low, high) in summary.items()
+        name: {"mean": _finite(it.mean), "low": _finite(it.low), "high": _finite(it.high), "count": it.count}
+        for name, it in summary.items()
     }
 
 
+def _plain_row(row: Row) -> dict[str, Any]:
+    scores = {name: _finite(value) for name, value in row.scores.items()}
+    return {**vars(row), "tags": list(row.tags), "seconds": round(row.seconds, 6), "scores": scores}
+
+
 def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from linegroup.config import GroupingConfig, TrackingConfig
+from linegroup import __version__
+from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
+from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import group_field, make_field
-from linegroup.images import Decoded, encode_png, read_image
+from linegroup.grouping import GROUPERS, group_field, make_field
+from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups
+from linegroup.targets import MOST_LINES
 from linegroup.training.artifact import load_artifact
 from linegroup.training.tracking import resolve_model
 from linegroup.vectors.trace import trace
-from linegroup.wire import Colour, ImageRecord, Line, LinesDocument, ModelRecord
+from linegroup.wire import Colour, ImageRecord, LineRecord, LinesDocument, ModelRecord, from_json, to_json
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-CLASSICAL = GroupingConfig(method="colour", candidates="non_background", noise="drop")
-"""What groups without a model: colour and shape, no learning."""
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""Artifact folder of the packaged model, once there is one."""
+
+CLASSICAL = GroupingConfig(method="classical" if "classical" in GROUPERS else "colour", candidates="non_background")
+"""What finds lines without a model: nothing learned."""
+
+DOCUMENT, LABELS, OVERLAY = ".json", ".labels.png", ".overlay.png"
+"""Ends of the names of a prediction's files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +47,22 @@ class Prediction:
     """The lines of one picture.
 
     Attributes:
-        image: The picture they were found in.
+        pixels: `(h, w, 3) uint8` RGB, the picture as it was decoded.
         field: The candidate pixels.
         groups: Which line each candidate belongs to.
-        parameters: The grouping configuration that was used.
-        model: Name and version of what found them.
-        timings_ms: Milliseconds of each stage.
+        image: Name, size, orientation and frames of the picture.
+        parameters: The grouping settings that were used.
+        model: Name and version of what found the lines.
+        timings_ms: Milliseconds by stage.
     """
 
-    image: Decoded
+    pixels: NDArray[np.uint8]
     field: Field
     groups: Groups
+    image: ImageRecord
     parameters: GroupingConfig
     model: ModelRecord
-    timings_ms: dict[str, float]
+    timings_ms: Mapping[str, float]
 
     @cached_property
     def labels(self) -> NDArray[np.uint16]:
@@ -56,37 +70,37 @@ class Prediction:
         return self.field.label_image(self.groups.labels)
 
     @cached_property
-    def lines(self) -> tuple[Line, ...]:
-        """The lines, with polyline, colour and box; line k has `id` k + 1."""
+    def lines(self) -> tuple[LineRecord, ...]:
+        """The lines 1..K, traced when first asked for."""
         order = np.argsort(self.groups.labels, kind="stable")
-        ends = np.cumsum(np.bincount(self.groups.labels, minlength=self.groups.count + 1))
-        parts = np.split(order, ends[:-1])[1:]
+        sizes = np.bincount(self.groups.labels, minlength=self.groups.count + 1)
+        parts = np.split(order, np.cumsum(sizes)[:-1])[1:]
         return tuple(self._line(k + 1, part) for k, part in enumerate(parts))
 
-    def document(self, name: str) -> LinesDocument:
-        """Everything as a `linegroup.lines/1` document; `name` is that of the picture."""
-        height, width = self.field.size
-        image = ImageRecord(
-            name=name,
-            width=width,
-            height=height,
-            orientation_applied=self.image.orientation,
-            frames=self.image.frames,
-        )
+    @cached_property
+    def document(self) -> LinesDocument:
+        """Everything as a `linegroup.lines/1` document."""
+        started = time.perf_counter()
+        lines = self.lines
         return LinesDocument(
-            image=image, lines=self.lines, model=self.model, parameters=self.parameters, timings_ms=self.timings_ms
+            image=self.image,
+            lines=lines,
+            parameters=self.parameters.model_dump(mode="json"),
+            model=self.model,
+            timings_ms=_rounded({**self.timings_ms, "trace": _since(started)}),
         )
 
-    def _line(self, number: int, part: NDArray[np.int64]) -> Line:
+    def _line(self, number: int, part: NDArray[np.int64]) -> LineRecord:
         xs, ys = self.field.positions[part].T
-        red, green, blue = (round(float(c)) for c in self.image.pixels[ys, xs].mean(axis=0))
-        return Line(
+        red, green, blue = (round(float(c)) for c in self.pixels[ys, xs].mean(axis=0, dtype=np.float64))
+        x, y = int(xs.min()), int(ys.min())
+        return LineRecord(
             id=number,
-            score=float(self.groups.scores[number - 1]),
+            score=round(float(np.clip(self.groups.scores[number - 1], 0, 1)), 6),
             pixel_count=len(part),
-            bbox=(int(xs.min()), int(ys.min()), int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1),
-            colour=Colour(rgb=(red, green, blue), hex=f"#{red:02x}{green:02x}{blue:02x}"),
-            polyline=tuple((round(float(x), 2), round(float(y), 2)) for x, y in trace(xs, ys)),
+            bbox=(x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1),
+            colour=Colour.of(red, green, blue),
+            polyline=tuple((round(float(px), 2), round(float(py), 2)) for px, py in trace(xs, ys)),
         )
 
 
@@ -95,70 +109,80 @@ class Predictor:
     """Finds the lines of pictures, always in the same way.
 
     Attributes:
-        model: The network, or None: colour and shape only.
-        grouping: How its maps become lines.
-        record: Name and version, said with every result.
+        model: The network, or None: nothing learned.
+        grouping: Which pixels are grouped, and how.
+        version: Version of the model; without one, of linegroup.
+        name: Name of the model; without one, of the grouper.
+        data: How the truth of its task is drawn (category, thickness), for scoring it.
     """
 
     model: LineModel | None
     grouping: GroupingConfig
-    record: ModelRecord
+    version: str = __version__
+    name: str = "linegroup"
+    data: DataConfig = field(default_factory=DataConfig)
 
     @classmethod
     def load(
         cls,
         reference: str | None = None,
-        *,
-        device: str = "cpu",
-        overrides: dict[str, object] | None = None,
+        device: str = "auto",
+        overrides: Iterable[str] = (),
         tracking: TrackingConfig | None = None,
     ) -> Predictor:
         """A predictor from an artifact folder, `models:/name@alias`, `models:/name/version` or a run id.
 
-        Without a reference: the packaged model, or, as long as there is none, the classical grouper.
+        Without a reference: the packaged model, and as long as there is none, the classical grouper.
 
         Args:
             reference: Which model.
-            device: Where the network runs: cpu, cuda, …
-            overrides: Grouping settings to change, by name.
-            tracking: Where the registry is; default: the environment's, else the local one.
+            device: Where the network runs: auto, cpu, cuda, cuda:1, …
+            overrides: Grouping settings to change: `grouping.eps=0.4`.
+            tracking: Where the registry is; default: the environment's `MLFLOW_TRACKING_URI`, else the local one.
 
         Raises:
-            UserError: there is no such model, it is damaged, or a setting is unknown or out of range.
+            UserError: no such model, a damaged one, an unknown setting or a value out of range.
         """
-        if reference is None:
-            with as_file(files("linegroup") / "pretrained") as packaged:
-                if not packaged.is_dir():
-                    return cls.classical(overrides)
-                return cls._from_folder(packaged, device, overrides)
-        return cls._from_folder(resolve_model(reference, tracking or TrackingConfig()), device, overrides)
-
-    @classmethod
-    def classical(cls, overrides: dict[str, object] | None = None) -> Predictor:
-        """Without a network: colour and shape."""
-        return cls.baseline("classical", CLASSICAL.changed(overrides))
-
-    @classmethod
-    def baseline(cls, name: str, grouping: GroupingConfig) -> Predictor:
-        """A grouper without a network, under a name."""
-        return cls(None, grouping, ModelRecord(name=name, version="none"))
-
-    @classmethod
-    def _from_folder(cls, folder: Path, device: str, overrides: dict[str, object] | None) -> Predictor:
+        if reference is None and not PRETRAINED.is_dir():
+            logger.info("No model is packaged: the lines are found by the %s grouper.", CLASSICAL.method)
+            return cls.without_model(change_grouping(CLASSICAL, overrides))
+        folder = PRETRAINED if reference is None else resolve_model(reference, tracking or TrackingConfig())
         artifact = load_artifact(folder)
-        grouping = artifact.grouping.changed(overrides)
-        return cls(artifact.build(device), grouping, ModelRecord(name="linegroup", version=artifact.version))
+        return cls(
+            artifact.build(choose_device(device)),
+            change_grouping(artifact.grouping, overrides),
+            artifact.version or "unversioned",
+            _name_of(reference),
+            artifact.config.data,
+        )
 
-    def __call__(self, image: Decoded) -> Prediction:
-        """The lines of a decoded picture."""
+    @classmethod
+    def without_model(cls, grouping: GroupingConfig) -> Predictor:
+        """A grouper alone, under its own name."""
+        return cls(None, grouping, name=grouping.method)
+
+    @property
+    def record(self) -> ModelRecord:
+        """Name and version, as they stand in every result."""
+        return ModelRecord(name=self.name, version=self.version)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Prediction:
+        """The lines of a picture `(h, w, 3) uint8` RGB.
+
+        Raises:
+            UserError: wrong shape or type, or more lines than labels have numbers.
+        """
+        _check_pixels(pixels)
         started = time.perf_counter()
-        maps = None if self.model is None else self.model.maps(image.pixels)
+        maps = None if self.model is None else self.model.maps(pixels)
         embedded = time.perf_counter()
-        field = make_field(image.pixels, maps, self.grouping)
-        groups = group_field(field, self.grouping)
-        grouped = time.perf_counter()
-        timings = {"embed": 1e3 * (embedded - started), "group": 1e3 * (grouped - embedded)}
-        return Prediction(image, field, groups, self.grouping, self.record, timings)
+        candidates = make_field(pixels, maps, self.grouping)
+        groups = group_field(candidates, self.grouping)
+        if groups.count > MOST_LINES:
+            raise UserError(f"{groups.count} groups; labels have {MOST_LINES} numbers. Raise grouping.min_pixels.")
+        timings = {"embed": 1e3 * (embedded - started), "group": _since(embedded)}
+        image = ImageRecord(width=pixels.shape[1], height=pixels.shape[0])
+        return Prediction(pixels, candidates, groups, image, self.grouping, self.record, timings)
 
     def predict_file(self, path: Path) -> Prediction:
         """The lines of a picture file.
@@ -167,14 +191,108 @@ class Predictor:
             ImageError: the file is missing, damaged, too large or no picture.
         """
         started = time.perf_counter()
-        image = read_image(path)
-        decoded = 1e3 * (time.perf_counter() - started)
-        prediction = self(image)
-        return replace(prediction, timings_ms={"decode": decoded, **prediction.timings_ms})
+        return self._decoded(read_image(path), path.name, started)
+
+    def predict_bytes(self, content: bytes, name: str = "") -> Prediction:
+        """The lines of an encoded picture; errors as `predict_file`."""
+        started = time.perf_counter()
+        return self._decoded(decode(content), name, started)
+
+    def _decoded(self, image: Decoded, name: str, started: float) -> Prediction:
+        decoding = _since(started)
+        prediction = self(image.pixels)
+        record = prediction.image.model_copy(
+            update={"name": _utf8(name), "orientation_applied": image.orientation, "frames": max(1, image.frames)}
+        )
+        return replace(prediction, image=record, timings_ms={"decode": decoding, **prediction.timings_ms})
 
 
-def write_prediction(prediction: Prediction, out: Path, stem: str, name: str) -> None:
-    """Write `<stem>.labels.png`, `<stem>.overlay.png` and, last, `<stem>.json` into `out`, each atomically."""
-    write_bytes(out / f"{stem}.labels.png", encode_png(prediction.labels))
-    write_bytes(out / f"{stem}.overlay.png", encode_png(overlay(prediction.image.pixels, prediction.labels)))
-    write_text(out / f"{stem}.json", prediction.document(name).to_json())
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` is the GPU where there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    # An unknown word, a GPU number that is not there, or a torch built without that kind of device.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"Cannot use device {name!r}: {str(error).splitlines()[0]} Try auto or cpu.") from None
+    return device
+
+
+def change_grouping(grouping: GroupingConfig, overrides: Iterable[str]) -> GroupingConfig:
+    """A copy with some settings changed, given as `grouping.key=value`.
+
+    Raises:
+        UserError: another section, an unknown key or grouper, or a value out of range.
+    """
+    given = load_config(None, overrides)
+    strange = given.model_fields_set - {"grouping"}
+    if strange:
+        raise UserError(
+            f"Only settings of `grouping` can be changed here, for example grouping.eps=0.4; got {strange}."
+        )
+    changes = given.grouping.model_dump(exclude_unset=True)
+    return build_config({"grouping": {**grouping.model_dump(), **changes}}).grouping
+
+
+def write_prediction(prediction: Prediction, out: Path, stem: str) -> dict[str, Path]:
+    """Write `<stem>.labels.png` (uint16), `<stem>.overlay.png` and, last, `<stem>.json`, each atomically.
+
+    Returns:
+        The files by kind: labels, overlay, json.
+
+    Raises:
+        UserError: the stem is too long for a file name.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    paths = {"labels": out / f"{stem}{LABELS}", "overlay": out / f"{stem}{OVERLAY}", "json": out / f"{stem}{DOCUMENT}"}
+    try:
+        write_bytes(paths["labels"], encode_png(prediction.labels))
+        write_bytes(paths["overlay"], encode_png(overlay(prediction.pixels, prediction.labels)))
+        write_text(paths["json"], to_json(prediction.document))
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{stem}: the name is too long for its results; shorten it.") from None
+        raise
+    return paths
+
+
+def is_done(predictor: Predictor, path: Path, out: Path, stem: str) -> bool:
+    """Whether `out` holds this predictor's result for `path`, made after the picture was last changed."""
+    try:
+        document = out / f"{stem}{DOCUMENT}"
+        if document.stat().st_mtime_ns < path.stat().st_mtime_ns:
+            return False
+        found = from_json(document.read_bytes())
+    except (OSError, UserError):
+        return False
+    return found.model == predictor.record and found.parameters == predictor.grouping.model_dump(mode="json")
+
+
+def _check_pixels(pixels: NDArray[np.uint8]) -> None:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1 or pixels.dtype != np.uint8:
+        raise UserError(f"A picture must be (height, width, 3) uint8; got {pixels.shape} {pixels.dtype}.")
+
+
+def _name_of(reference: str | None) -> str:
+    if reference is None or not reference.startswith("models:/"):
+        return "linegroup"
+    return reference.removeprefix("models:/").strip("/").split("/")[0].split("@")[0]
+
+
+def _utf8(name: str) -> str:
+    # File names may hold bytes that are no UTF-8; JSON may not.
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _since(started: float) -> float:
+    return 1e3 * (time.perf_counter() - started)
+
+
+def _rounded(timings: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(milliseconds, 3) for stage, milliseconds in timings.items()}

@@ -1,67 +1,122 @@
-"""What leaves linegroup as JSON, versioned. Coordinates are pixels, (x, y), centres at integers, y down."""
+"""What leaves the house as JSON: the document `linegroup.lines/1`, one per picture.
+
+Coordinates are those of the decoded picture (after its EXIF orientation): x to the right, y down,
+pixel centres at integers. Numbers are finite; NaN and Infinity are refused when a document is made.
+Within `/1` keys may be added, none is removed or changes its meaning; a reader passes over what it
+does not know.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from linegroup.config import GroupingConfig
+from linegroup.errors import UserError
+
+SCHEMA = "linegroup.lines/1"
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Scalar = bool | int | float | str | None
 
 
 class Record(BaseModel):
-    """Base of all records: closed, and never NaN or infinite."""
+    """Base of all records: immutable, finite numbers only."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, allow_inf_nan=False)
 
 
 class ImageRecord(Record):
-    """The picture that coordinates refer to: after its EXIF orientation was applied."""
+    """The picture as it was decoded; every coordinate of the document refers to it."""
 
-    name: str
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
-    orientation_applied: int = Field(1, ge=1, le=8, description="EXIF orientation that was undone; 1: none.")
-    frames: int = Field(1, ge=1, description="Frames in the file; the first one is used.")
+    name: str = Field("", description="File name without folders; empty where there is none.")
+    width: int = Field(ge=1, description="Columns, after the orientation was applied.")
+    height: int = Field(ge=1, description="Rows, after the orientation was applied.")
+    orientation_applied: int = Field(1, ge=1, le=8, description="EXIF orientation that was applied; 1: none.")
+    frames: int = Field(1, ge=1, description="Frames or pages in the file; the first one was read.")
 
 
 class Colour(Record):
-    """An sRGB colour."""
+    """Mean sRGB colour of a line's pixels, rounded."""
 
-    rgb: tuple[int, int, int]
-    hex: str = Field(pattern="^#[0-9a-f]{6}$")
+    hex: str = Field(pattern=r"^#[0-9a-f]{6}$", examples=["#1f77b4"])
+    rgb: tuple[Channel, Channel, Channel]
+
+    @classmethod
+    def of(cls, red: int, green: int, blue: int) -> Colour:
+        """From three channels 0..255."""
+        return cls(hex=f"#{red:02x}{green:02x}{blue:02x}", rgb=(red, green, blue))
 
 
-class Line(Record):
+class LineRecord(Record):
     """One line."""
 
-    id: int = Field(ge=1, description="Its value in the label image.")
-    score: float = Field(ge=0, le=1, description="Share of its pixels that were grouped without guessing.")
-    pixel_count: int = Field(ge=1)
-    bbox: tuple[int, int, int, int] = Field(description="x, y of the first pixel, width and height in pixels.")
-    colour: Colour = Field(description="Mean colour of its pixels.")
-    polyline: tuple[tuple[float, float], ...] = Field(description="Centre line from end to end.")
+    id: int = Field(ge=1, description="Its number in the label image.")
+    score: float = Field(ge=0, le=1, description="How sure the grouper is of it.")
+    pixel_count: int = Field(ge=1, description="Pixels that bear its number in the label image.")
+    bbox: tuple[int, int, int, int] = Field(
+        description="x, y, width, height of the box of its pixels: first column, first row, number of columns, number"
+        " of rows. The last column is x + width - 1."
+    )
+    colour: Colour
+    polyline: tuple[tuple[float, float], ...] = Field(
+        min_length=1, description="Its centre line, (x, y) pixels in order from end to end; one point for a dot."
+    )
 
 
 class ModelRecord(Record):
     """What found the lines."""
 
-    name: str
-    version: str
+    name: str = Field(description="Name of the model, or of the grouper where there was no model.")
+    version: str = Field(description="Version of the model, or of linegroup where there was no model.")
 
 
 class LinesDocument(Record):
-    """All lines of one picture: `<stem>.json` of `linegroup predict`."""
+    """All lines of one picture: the schema `linegroup.lines/1`."""
 
-    schema_name: Literal["linegroup.lines/1"] = Field("linegroup.lines/1", alias="schema")
+    schema_: Literal["linegroup.lines/1"] = Field("linegroup.lines/1", alias="schema")
     image: ImageRecord
-    lines: tuple[Line, ...]
+    lines: tuple[LineRecord, ...] = Field(description="By id, 1..K without gaps.")
+    parameters: dict[str, Scalar] = Field(description="Every setting of the grouping that was used.")
     model: ModelRecord
-    parameters: GroupingConfig
-    timings_ms: dict[str, float]
+    timings_ms: dict[str, float] = Field(description="Milliseconds by stage.")
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
-    def to_json(self) -> str:
-        """The document as JSON text, one final newline."""
-        return self.model_dump_json(by_alias=True) + "\n"
+def to_json(document: LinesDocument) -> str:
+    """The document as JSON text; each line found stands on a row of its own."""
+    tree = document.model_dump(mode="json", by_alias=True)
+    parts = {key: _compact(value) for key, value in tree.items()}
+    if tree["lines"]:
+        parts["lines"] = "[\n  " + ",\n  ".join(map(_compact, tree["lines"])) + "\n ]"
+    return "{\n" + ",\n".join(f' "{key}": {text}' for key, text in parts.items()) + "\n}\n"
+
+
+def from_json(text: str | bytes) -> LinesDocument:
+    """Read a document.
+
+    Raises:
+        UserError: not JSON, of another schema, or a value is missing or out of range.
+    """
+    try:
+        tree = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"Not a {SCHEMA} document: {error}.") from None
+    if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
+        found = tree.get("schema") if isinstance(tree, dict) else None
+        raise UserError(f"Not a {SCHEMA} document: its schema is {found!r}.")
+    try:
+        return LinesDocument.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"Not a {SCHEMA} document: {where}: {first['msg']}.") from None
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the document."""
+    return LinesDocument.model_json_schema(by_alias=True, mode="serialization")
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(", ", ": "))

@@ -1,81 +1,60 @@
-"""The command line: one command per stage. Heavy libraries load inside the commands, so that help is quick."""
+"""`linegroup …`: one command per stage. Heavy libraries are imported by the commands that need them."""
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Sequence
+from typing import Annotated
 
-import click
 import typer
-from rich.console import Console
 
-from linegroup.cli import evaluate, models, predict, shard, train
-from linegroup.errors import UserError
+from linegroup import __version__
+from linegroup.cli.common import Commands, help_of, log_to_stderr
+from linegroup.cli.evaluate import evaluate
+from linegroup.cli.models import models
+from linegroup.cli.predict import predict
+from linegroup.cli.shard import shard
+from linegroup.cli.train import train
 
 app = typer.Typer(
-    name="linegroup",
-    help="Pictures of lines go in; every line comes out as its own object.",
-    epilog="Start with: linegroup predict chart.png --out lines",
-    no_args_is_help=True,
-    add_completion=False,
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    add_completion=False,
 )
-shard.register(app)
-train.register(app)
-evaluate.register(app)
-predict.register(app)
-models.register(app)
 
 
-@app.command()
+def start(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say on standard error what is being done.")] = False,
+) -> None:
+    r"""Pictures of lines go in; every line comes out as its own object: label image, JSON, overlay.
+
+    The whole way, on the charts of this repository:
+      linegroup shard --annotations examples/real_charts/annotations.json \
+                      --images examples/real_charts --out shards
+      linegroup train data.train=shards training.out=run training.epochs=20
+      linegroup evaluate --model run/artifact --data shards
+      linegroup predict chart.png more_charts/ --out lines --model run/artifact
+
+    Exit codes: 0 done; 1 a part failed (it is named); 2 the command or its input must be mended, one line says how;
+    130 interrupted.
+    """
+    log_to_stderr(verbose)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 def version() -> None:
     """Print the version."""
-    from linegroup import __version__
-
     typer.echo(__version__)
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        0: done; 1: done in part (bad files among good ones) or refused records in strict mode; 2: the
-        user's mistake, with one line on standard error that says what to do; 130: interrupted.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-    for chatty in ("alembic", "mlflow", "py4j", "numba", "PIL"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    try:
-        answer = app(list(arguments) if arguments is not None else None, standalone_mode=False)
-        return answer if isinstance(answer, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 2
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _complain("Interrupted.")
-        return 130
-    except UserError as error:
-        _complain(str(error))
-        return 2
-    except OSError as error:
-        # The system's own refusals: missing, forbidden, full. They name the file.
-        _complain(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
-        return 2
+for command in (shard, train, evaluate, predict, version):
+    app.command(help=help_of(command))(command)
+app.add_typer(models, name="models")
+app.callback(invoke_without_command=True, help=help_of(start))(start)
 
 
 def main() -> None:
     """Entry point of the `linegroup` command."""
-    sys.exit(run())
-
-
-def _complain(message: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]Error:[/] {_escape(message)}")
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+    app(prog_name="linegroup")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import IO, Annotated, Any
@@ -36,19 +38,33 @@ _USERS_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, IsADi
 class Commands(TyperGroup):
     """A command line whose errors are one line on standard error and an exit code."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run, and exit: 0 done, 1 something failed, 2 the caller's mistake, 130 interrupted."""
-        call = partial(super().main, *args, standalone_mode=False, **extra)
+        call = partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
         if not standalone_mode:
             return call()
         return sys.exit(_exit_code(call))
+
+
+def help_of(command: Callable[..., Any]) -> str:
+    """The command's docstring as help: prose is wrapped, indented examples stay as they are."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(f"\b\n{part}" if "\n  " in part else part.replace("\n", " ") for part in paragraphs)
 
 
 def _exit_code(call: Callable[[], Any]) -> int:
     try:
         code = call()
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} See {_command_of(error)} --help.", 2)
+        return _fail(f"{error.format_message().rstrip('.')}. See {_command_of(error)} --help.", 2)
     except UserError as error:
         return _fail(str(error), 2)
     except OSError as error:
@@ -87,19 +103,28 @@ def print_json(tree: object) -> None:
     typer.echo(json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False))
 
 
+def finite(tree: Any) -> Any:
+    """Plain data with null in place of NaN and infinite numbers."""
+    if isinstance(tree, dict):
+        return {key: finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
 def output() -> Console:
     """Where results for people go."""
     return Console(highlight=False)
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, moved by calling what is yielded; nothing where that is no terminal."""
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, told how many of how many are done; nothing where that is no terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def log_to_stderr(verbose: bool) -> None:

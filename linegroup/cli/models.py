@@ -2,96 +2,161 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
+from rich.table import Table
 
-JSON_FLAG = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-NAME = Annotated[str, typer.Option(help="Name in the registry.")]
-
-models = typer.Typer(no_args_is_help=True, help="Versions of models in the MLflow registry (MLFLOW_TRACKING_URI).")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(models, name="models")
+from linegroup.cli.common import JsonFlag, finite, help_of, output, plain, print_json
 
 
-@models.command("register")
+def start(context: typer.Context) -> None:
+    r"""Versions of models in the MLflow registry (MLFLOW_TRACKING_URI, else mlruns/mlflow.db in this folder).
+
+    From a training run to the model that everybody uses:
+      linegroup models register run/artifact
+      linegroup models promote linegroup 1
+      linegroup predict chart.png --out lines --model models:/linegroup@champion
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
 def register_model(
-    reference: Annotated[str, typer.Argument(help="Run id, or artifact folder.")],
-    name: NAME = "linegroup",
-    as_json: JSON_FLAG = False,
+    reference: Annotated[str, typer.Argument(metavar="RUN|FOLDER", help="Run id, or artifact folder.")],
+    name: Annotated[str, typer.Option(help="Name in the registry; made when missing.")] = "linegroup",
+    as_json: JsonFlag = False,
 ) -> None:
-    """Make a trained model a new version.
+    r"""Make a trained model a new version.
 
-    Example: `linegroup models register runs/first/artifact`
+    Examples:
+      linegroup models register run/artifact
+      linegroup models register 0f0d4dfae2c94b53b4b5b3e1c4a3ad8f --name charts
     """
     from linegroup.training import tracking
 
-    _show(tracking.register(reference, name), as_json)
+    made = tracking.register(reference, name)
+    if as_json:
+        print_json(made)
+        return
+    typer.echo(f"{made['name']} version {made['version']} (artifact {made['artifact_version']}, run {made['run_id']})")
+    typer.echo(f"Use it:  linegroup models promote {made['name']} {made['version']}")
 
 
-@models.command()
 def promote(
+    name: Annotated[str, typer.Argument(help="Name in the registry.")],
     version: Annotated[str, typer.Argument(help="Number of the version.")],
-    name: NAME = "linegroup",
-    alias: Annotated[str, typer.Option(help="Who is to be this version.")] = "champion",
-    as_json: JSON_FLAG = False,
+    alias: Annotated[str, typer.Option(help="The alias that is to mean this version.")] = "champion",
+    as_json: JsonFlag = False,
 ) -> None:
-    """Point an alias at a version: what `models:/linegroup@champion` means from now on.
+    r"""Point an alias at a version; its model is checked first.
 
-    Example: `linegroup models promote 3`
+    Examples:
+      linegroup models promote linegroup 3                  (models:/linegroup@champion is version 3 now)
+      linegroup models promote linegroup 4 --alias candidate
     """
     from linegroup.training import tracking
 
-    _show(tracking.promote(name, version, alias), as_json)
+    made = tracking.promote(name, version, alias)
+    if as_json:
+        print_json(made)
+        return
+    before = f", was version {made['before']}" if made["before"] else ""
+    typer.echo(f"models:/{made['name']}@{made['alias']} is version {made['version']}{before}")
 
 
-@models.command("list")
-def list_models(as_json: JSON_FLAG = False) -> None:
-    """All versions, with aliases and validation scores."""
+def list_models(as_json: JsonFlag = False) -> None:
+    r"""All versions of all models, with aliases and validation scores.
+
+    Example:
+      linegroup models list --json
+    """
     from linegroup.training import tracking
 
-    _show(tracking.list_models(), as_json)
+    versions = tracking.list_models()
+    if as_json:
+        print_json(finite(versions))
+    elif versions:
+        _show_versions(versions)
+    else:
+        typer.echo("There are no models yet: train one, then `linegroup models register FOLDER`.")
 
 
-@models.command()
 def show(
-    reference: Annotated[str, typer.Argument(help="models:/name@alias, models:/name/version, run id or folder.")],
-    as_json: JSON_FLAG = False,
+    reference: Annotated[str, typer.Argument(metavar="MODEL", help="models:/NAME@ALIAS, a run id or a folder.")],
+    as_json: JsonFlag = False,
 ) -> None:
-    """One model: its version, settings and scores."""
+    r"""One model: version, size, settings, scores.
+
+    Examples:
+      linegroup models show models:/linegroup@champion
+      linegroup models show run/artifact --json
+    """
     from linegroup.training import tracking
 
-    _show(tracking.show_model(reference), as_json)
+    record = tracking.show_model(reference)
+    if as_json:
+        print_json(finite(record))
+        return
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            typer.echo(f"{key}:")
+            for name, entry in value.items():
+                typer.echo(f"  {name}: {entry}")
+        else:
+            typer.echo(f"{key}: {value}")
 
 
-@models.command("import")
 def import_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint {epoch, model, opt, best_val} of the script.")],
-    out: Annotated[Path, typer.Option(help="Artifact folder to make.")],
-    as_json: JSON_FLAG = False,
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT.pt", help="Checkpoint {epoch, model, opt, best_val}.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Artifact folder to make.")],
+    as_json: JsonFlag = False,
 ) -> None:
-    """Turn a checkpoint of the reference training script into a model of ours; nothing in it is executed.
+    r"""Turn a checkpoint of the reference training script into an artifact. Nothing in it is executed.
 
-    Example: `linegroup models import best.pt --out models/reference`
+    Example:
+      linegroup models import best.pt --out models/reference
     """
     from linegroup.training.importing import import_reference
 
     artifact = import_reference(checkpoint, out)
-    _show({"artifact": str(out), "version": artifact.version}, as_json)
-
-
-def _show(result: Any, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(result, default=str))
-        return
-    for record in result if isinstance(result, list) else [result]:
-        typer.echo("\n".join(f"{key}: {value}" for key, value in record.items()))
-        if isinstance(result, list):
-            typer.echo()
-    if not result:
-        typer.echo("There are no models yet: train one, then `linegroup models register RUN`.")
+        print_json({"artifact": str(out), "version": artifact.version})
+    else:
+        typer.echo(f"Model:  {out} (version {artifact.version})")
+
+
+def _show_versions(versions: list[dict[str, Any]]) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("model", "version", "aliases", "artifact", "created", "run", "scores"):
+        table.add_column(heading)
+    for entry in versions:
+        scores = ", ".join(f"{name.removeprefix('best_')} {value:.3f}" for name, value in entry["metrics"].items())
+        cells = (
+            entry["name"],
+            entry["version"],
+            ", ".join(entry["aliases"]),
+            entry["artifact_version"] or "",
+            entry["created"],
+            entry["run_id"] or "",
+            scores,
+        )
+        table.add_row(*(plain(str(cell)) for cell in cells))
+    output().print(table)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "register": register_model,
+    "promote": promote,
+    "list": list_models,
+    "show": show,
+    "import": import_checkpoint,
+}
+
+models = typer.Typer(rich_markup_mode="rich")
+models.callback(invoke_without_command=True, help=help_of(start))(start)
+for word, function in COMMANDS.items():
+    models.command(word, help=help_of(function))(function)

@@ -2,108 +2,119 @@
 
 from __future__ import annotations
 
-import collections
-import json
-import logging
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linegroup.cli.common import DeviceOption, JsonFlag, ModelOption, note, plain, print_json, progress_bar
+from linegroup.cli.inputs import Input, collect, prepare_out
 from linegroup.errors import UserError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+if TYPE_CHECKING:
+    from linegroup.predict import Predictor
 
-log = logging.getLogger(__name__)
+SHOWN_FAILURES = 20
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(predict)
+@dataclass
+class Outcome:
+    """What became of the inputs: those done with their files, those skipped, those that failed with the reason."""
+
+    done: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done; 1 some failed; 2 every one did."""
+        if not self.failed:
+            return 0
+        return 1 if self.done or self.skipped else 2
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|DIR…", help="Picture files, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results; made when missing.")],
-    model: Annotated[
-        str | None, typer.Option(help="Artifact folder, models:/name@alias, or a run id; default: the packaged model.")
+    inputs: Annotated[list[Path], typer.Argument(metavar="IMAGE|DIR…", help="Pictures, and folders of pictures.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go; made when missing.")],
+    model: ModelOption = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a grouping setting: grouping.eps=0.4. May be repeated."
+        ),
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Grouping setting, for example eps=0.4.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
-    skip_existing: Annotated[bool, typer.Option(help="Leave out pictures whose .json is there already.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-) -> int:
-    """Find the lines of pictures.
+    device: DeviceOption = "auto",
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing", help="Leave out pictures that this model and these settings have done already."
+        ),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    r"""Find the lines in pictures.
 
-    Writes for each picture `<stem>.labels.png` (16 bit, 0 = none, 1..K), `<stem>.json` (`linegroup.lines/1`:
-    colour, polyline, box of every line) and `<stem>.overlay.png`. Pictures that cannot be used are named and
-    the others done (exit code 1).
+    For each picture STEM.labels.png (16 bit, 0 = none, 1..K = lines), STEM.json (schema linegroup.lines/1) and
+    STEM.overlay.png. Of folders the pictures right in them are taken, not those in folders below. A picture that
+    cannot be read is named at the end, and the others are done.
 
-    Example: `linegroup predict charts/ --out lines`
+    Examples:
+      linegroup predict chart.png --out lines
+      linegroup predict scans/ extra.jpg --out lines --model models:/linegroup@champion
+      linegroup predict scans/ --out lines --model run/artifact \
+                        --set grouping.eps=0.4 --set grouping.noise=drop
     """
-    paths = find_pictures(images)
-    stems = choose_stems(paths)
-    from rich.progress import track
+    pictures = collect(inputs)
+    prepare_out(out)
+    from linegroup.predict import Predictor
 
-    from linegroup.cli.shared import console, grouping_overrides, without_model
-    from linegroup.predict import Predictor, write_prediction
-
-    predictor = Predictor.load(model, device=device, overrides=grouping_overrides(settings or []))
+    predictor = Predictor.load(model, device, overrides or ())
     if predictor.model is None:
-        log.warning(without_model(predictor))
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    bar = track(paths, "Pictures", console=console(), transient=True, disable=not console().is_terminal)
-    for path in bar:
-        if skip_existing and (out / f"{stems[path]}.json").exists():
-            continue
-        try:
-            prediction = predictor.predict_file(path)
-        except UserError as error:
-            failed.append({"image": str(path), "error": str(error)})
-            log.warning("Left out: %s", error)
-            continue
-        write_prediction(prediction, out, stems[path], path.name)
-        done.append({"image": str(path), "stem": stems[path], "lines": prediction.groups.count})
+        note(f"No model given, and none is packaged yet: the {predictor.name} grouper, which has learned nothing.")
+    outcome = run(pictures, out, predictor, skip_existing)
     if as_json:
-        typer.echo(json.dumps({"out": str(out), "done": done, "failed": failed}))
+        record = {"name": predictor.name, "version": predictor.version}
+        print_json({"out": plain(str(out)), "model": record, **vars(outcome)})
     else:
-        lines = sum(entry["lines"] for entry in done)
-        typer.echo(f"{out}: {len(done)} pictures with {lines} lines" + (f"; {len(failed)} left out" if failed else ""))
-    return 0 if not failed else (1 if done else 2)
+        _show(outcome, out)
+    raise typer.Exit(outcome.exit_code)
 
 
-def find_pictures(inputs: Sequence[Path]) -> list[Path]:
-    """The files among the inputs, and the pictures directly in the folders among them, sorted.
-
-    Raises:
-        UserError: an input does not exist, or there is no picture at all.
-    """
-    found: list[Path] = []
-    for path in inputs:
-        if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-        elif path.exists():
-            found.append(path)
-        else:
-            raise UserError(f"There is no file or folder {path}.")
-    if not found:
-        raise UserError(f"There is no picture in {', '.join(map(str, inputs))} ({', '.join(sorted(SUFFIXES))}).")
-    return list(dict.fromkeys(found))
-
-
-def choose_stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """Names of the results: the file's stem; its whole name where two files of one run share a stem.
+def run(pictures: list[Input], out: Path, predictor: Predictor, skip_existing: bool = False) -> Outcome:
+    """Predict one picture after the other; those that cannot be read are noted, the others done.
 
     Raises:
-        UserError: two files have the same name, so that one would overwrite the other.
+        OSError: the output folder cannot be written (any more).
     """
-    stems = collections.Counter(path.stem for path in paths)
-    chosen = {path: path.stem if stems[path.stem] == 1 else path.name for path in paths}
-    twice = [name for name, count in collections.Counter(chosen.values()).items() if count > 1]
-    if twice:
-        raise UserError(f"Two pictures are called {twice[0]}: give them one by one, each with its own --out.")
-    return chosen
+    from linegroup.predict import is_done, write_prediction
+
+    outcome = Outcome()
+    with progress_bar("Pictures") as show:
+        for number, picture in enumerate(pictures):
+            show(number, len(pictures))
+            name = plain(str(picture.path))
+            if skip_existing and is_done(predictor, picture.path, out, picture.stem):
+                outcome.skipped.append(name)
+                continue
+            try:
+                prediction = predictor.predict_file(picture.path)
+                paths = write_prediction(prediction, out, picture.stem)
+            except UserError as error:
+                outcome.failed.append({"input": name, "error": plain(str(error))})
+                continue
+            files = {kind: plain(str(path)) for kind, path in paths.items()}
+            outcome.done.append({"input": name, "lines": prediction.groups.count, **files})
+    return outcome
+
+
+def _show(outcome: Outcome, out: Path) -> None:
+    lines = sum(entry["lines"] for entry in outcome.done)
+    skipped = f", {len(outcome.skipped)} done before" if outcome.skipped else ""
+    typer.echo(f"{len(outcome.done)} pictures with {lines} lines in {plain(str(out))}{skipped}")
+    for entry in outcome.failed[:SHOWN_FAILURES]:
+        note(f"Left out: {entry['error']}")
+    if outcome.failed:
+        hidden = len(outcome.failed) - SHOWN_FAILURES
+        more = f"; {hidden} more are not shown, --json lists all" if hidden > 0 else ""
+        note(f"{len(outcome.failed)} pictures could not be used{more}.")

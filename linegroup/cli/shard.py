@@ -2,85 +2,98 @@
 
 from __future__ import annotations
 
-import collections
 import json
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from linegroup.cli.common import JsonFlag, note, plain, print_json
 
 if TYPE_CHECKING:
     from linegroup.shards import Manifest
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(shard)
+SHOWN_REASONS = 8
 
 
 def shard(
-    annotations: Annotated[Path, typer.Option(help="COCO file with one annotation per line.")],
-    images: Annotated[Path, typer.Option(help="Folder that the file names in it are relative to.")],
-    out: Annotated[Path, typer.Option(help="Shard folder to make, or to go on with after a kill.")],
-    val_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of the groups that becomes `val`.")] = 0.2,
-    test_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share that becomes `test`.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
+    annotations: Annotated[Path, typer.Option(help="COCO file.", metavar="A.json")],
+    images: Annotated[Path, typer.Option(help="Folder that its file names are relative to.", metavar="DIR")],
+    out: Annotated[Path, typer.Option(help="Shard folder: new, or one of this same job.", metavar="SHARDS")],
+    val_fraction: Annotated[float, typer.Option(help="Expected share of the groups that becomes `val`.")] = 0.2,
+    test_fraction: Annotated[float, typer.Option(help="Expected share of the groups that becomes `test`.")] = 0.0,
     split: Annotated[str | None, typer.Option(help="Put everything into this split instead.")] = None,
-    category: Annotated[str | None, typer.Option(help="Only lines of this category (name or number).")] = None,
-    dialect: Annotated[str, typer.Option(help="coco, or bbox_polyline: flat polylines stored in `bbox`.")] = "coco",
-    drawn: Annotated[bool, typer.Option(help="Store drawn label images too, for other readers.")] = False,
-    strict: Annotated[bool, typer.Option(help="Fail when any record is refused.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace finished shards of other input.")] = False,
-    serial: Annotated[bool, typer.Option(help="One process, without Ray; the same bytes.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
+    category: Annotated[str | None, typer.Option(help="Keep lines of this category only (name or number).")] = None,
+    dialect: Annotated[str, typer.Option(help="coco, or bbox_polyline: a flat polyline stored in `bbox`.")] = "coco",
+    drawn: Annotated[bool, typer.Option("--drawn", help="Store drawn labels too, for other readers.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when any record is rejected.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace shards of other input.")] = False,
+    serial: Annotated[bool, typer.Option("--serial", help="One process without Ray; the same bytes.")] = False,
+    address: Annotated[str | None, typer.Option(help="Ray cluster; default: RAY_ADDRESS, else a private Ray.")] = None,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Turn COCO annotations and pictures into Parquet shards, in parallel.
+    r"""COCO annotations and pictures become Parquet shards, in parallel.
 
-    Bad records are left out, counted and named in `rejects.jsonl`. A killed job, run again, does what is
-    missing.
+    A split never cuts a group (document) in two. Bad records are left out, counted and named in SHARDS/rejects.jsonl.
+    A job that was killed is run again by the same command and does only what is missing.
 
-    Example: `linegroup shard --annotations a.json --images pictures --out shards`
+    Examples:
+      linegroup shard --annotations examples/real_charts/annotations.json \
+                      --images examples/real_charts --out shards
+      linegroup shard --annotations val.json --images val/ --out shards-val --split val
+      linegroup shard --annotations old.json --images img/ --out shards \
+                      --dialect bbox_polyline --category 2 --strict
     """
     from linegroup.distributed.data import make_shards, make_shards_serial, progress_bar
-    from linegroup.distributed.shard_job import ShardJob
+    from linegroup.distributed.shard_job import load_job
 
-    job = ShardJob(
-        annotations=annotations,
-        images=images,
-        out=out,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        seed=seed,
-        split=split,
-        category=category,
-        dialect=dialect,
-        drawn=drawn,
-        strict=strict,
-        overwrite=overwrite,
+    job = load_job(
+        None,
+        {
+            "annotations": annotations,
+            "images": images,
+            "out": out,
+            "val_fraction": val_fraction,
+            "test_fraction": test_fraction,
+            "split": split,
+            "seed": seed,
+            "category": category,
+            "dialect": dialect,
+            "drawn": drawn,
+            "strict": strict,
+            "overwrite": overwrite,
+        },
     )
     with progress_bar() as bar:
-        manifest = make_shards_serial(job, bar) if serial else make_shards(job, bar)
+        manifest = make_shards_serial(job, bar) if serial else make_shards(job, bar, address=address)
     if as_json:
-        typer.echo(json.dumps(summary(manifest, out)))
+        print_json(summarize(manifest, out))
     else:
-        _tell(manifest, out)
+        _show(manifest, out)
 
 
-def summary(manifest: Manifest, out: Path) -> dict[str, object]:
-    """What `--json` prints."""
-    splits = {name: counts.samples for name, counts in manifest.splits.items()}
-    counts = {"samples": manifest.samples, "lines": manifest.lines, "rejects": manifest.rejects}
-    return {"out": str(out), **counts, "splits": splits, "parts_made": manifest.made}
+def summarize(manifest: Manifest, out: Path) -> dict[str, Any]:
+    """What was made, as plain data; `reject_reasons` counts the rejects by reason."""
+    return {"out": str(out), **manifest.summary(), "reject_reasons": _reasons(manifest, out)}
 
 
-def _tell(manifest: Manifest, out: Path) -> None:
-    splits = ", ".join(f"{name} {counts.samples}" for name, counts in manifest.splits.items())
+def _reasons(manifest: Manifest, out: Path) -> dict[str, int]:
+    from linegroup.shards import REJECTS
+
+    if not manifest.rejects:
+        return {}
+    with (out / REJECTS).open(encoding="utf-8") as lines:
+        return dict(Counter(json.loads(line)["reason"] for line in lines).most_common())
+
+
+def _show(manifest: Manifest, out: Path) -> None:
     state = "" if manifest.made else " (finished before; nothing to do)"
-    typer.echo(f"{out}: {manifest.samples} charts with {manifest.lines} lines: {splits}{state}")
+    typer.echo(f"{manifest.samples} charts with {manifest.lines} lines in {out}{state}")
+    for name, counts in manifest.splits.items():
+        typer.echo(f"  {name:<8}{counts.samples:>8} charts {counts.lines:>8} lines")
     if manifest.rejects:
-        typer.echo(f"{manifest.rejects} records were refused; all of them are in {out / 'rejects.jsonl'}:")
-        reasons = collections.Counter(
-            json.loads(line)["reason"] for line in (out / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
-        )
-        for reason, count in reasons.most_common(8):
-            typer.echo(f"  {count} × {reason}")
+        note(f"{manifest.rejects} records were left out; {out}/rejects.jsonl names each:")
+        for reason, count in list(_reasons(manifest, out).items())[:SHOWN_REASONS]:
+            typer.echo(f"{count:>8} × {plain(reason)}", err=True)

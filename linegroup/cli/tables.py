@@ -10,7 +10,7 @@ from rich.table import Table
 from linegroup.cli.common import output, plain
 
 if TYPE_CHECKING:
-    from linegroup.evaluation import Interval, Report
+    from linegroup.evaluation import Evaluation, Interval, Report
 
 SHOWN_METRICS = (
     "ari",
@@ -28,11 +28,13 @@ SHOWN_METRICS = (
 """The others are in the JSON."""
 
 
-def show_report(report: Report, title: str) -> None:
+def show_evaluation(evaluation: Evaluation) -> None:
     """Methods side by side: every metric over all charts, then ARI by tag."""
     from linegroup.metrics import LOWER_IS_BETTER
 
-    table = _table(f"{title}: {report.pictures()} charts", "metric", report)
+    report, shards = evaluation.report, evaluation.shards
+    record = evaluation.first.record
+    table = _table(f"{record.name} {record.version} on {report.pictures()} charts, {shards.split}", "metric", report)
     summaries = {method: report.summary(method) for method in report.methods}
     for name in SHOWN_METRICS:
         lower = name in LOWER_IS_BETTER

@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linegroup.cli.common import JsonFlag, finite, note, print_json
 from linegroup.errors import UserError
 
+if TYPE_CHECKING:
+    from linegroup.config import Config
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(train)
+SHOWN_METRICS = ("val_ari", "val_pair_f1", "val_loss")
 
 
 def train(
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Settings, for example training.epochs=20.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Settings, dotted: training.epochs=20.")
     ] = None,
-    config: Annotated[str | None, typer.Option(help="YAML recipe, or the name of a packaged one: reference.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print every setting and stop.")] = False,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", "-c", metavar="RECIPE", help="YAML file, or the name of a packaged recipe."),
+    ] = None,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print every setting as YAML, and stop.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Train a model on shards, tracked by MLflow; run again, it goes on where it was killed.
+    r"""Train a model on shards, tracked by MLflow. Run again, it goes on where it was killed.
 
-    With `ray.num_workers` above 0 Ray Train runs that many DDP workers, on this machine or on the cluster
-    that RAY_ADDRESS names; with 0 it is a plain loop in this process.
+    Settings: defaults < recipe < KEY=VALUE. With ray.num_workers of 1 or more, Ray Train runs that many DDP workers on
+    this machine or on the cluster that RAY_ADDRESS names; with 0 it is a plain loop in this process.
 
-    Example: `linegroup train data.train=shards training.epochs=20 training.out=runs/first`
+    Examples:
+      linegroup train data.train=shards training.out=run training.epochs=20
+      linegroup train --config recipe.yaml data.train=shards training.lr=1e-3 ray.num_workers=2
+      linegroup train --config reference data.train=shards      (the reference script's network and recipe)
+      linegroup train --config reference --show-config > mine.yaml
     """
-    import yaml
-
     from linegroup.config import load_config
 
-    settings = load_config(recipe_path(config), overrides or [])
+    settings = load_config(recipe_path(config), overrides or ())
     if show_config:
-        typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+        import yaml
+
+        typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), nl=False)
         return
-    if settings.data.train is None:
-        raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
+    for line in plan(settings):
+        note(line)
     from linegroup.distributed.train import train_distributed
 
     result = train_distributed(settings)
+    place = _tracking_uri(settings) if result.run_id else None
     if as_json:
         record = {"artifact": str(result.artifact), "steps": result.steps, "run_id": result.run_id}
-        typer.echo(json.dumps({**record, "metrics": result.metrics}))
+        print_json({**record, "tracking_uri": place, "metrics": finite(dict(result.metrics))})
         return
-    shown = {name: value for name, value in result.metrics.items() if name in ("val_ari", "val_loss", "val_pair_f1")}
-    typer.echo(f"{result.steps} steps; " + ", ".join(f"{name} {value:.3f}" for name, value in shown.items()))
-    typer.echo(f"Model: {result.artifact}")
-    typer.echo(f"Try it: linegroup predict chart.png --out lines --model {result.artifact}")
-    if result.run_id:
-        from linegroup.training.tracking import tracking_uri
-
-        typer.echo(f"Look: mlflow ui --backend-store-uri {tracking_uri(settings.tracking)}  (run {result.run_id})")
+    scores = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in SHOWN_METRICS if name in result.metrics)
+    typer.echo(f"Trained {result.steps} steps{': ' if scores else ''}{scores}")
+    typer.echo(f"Model:  {result.artifact}")
+    typer.echo(
+        f"Score:  linegroup evaluate --model {result.artifact} --data {settings.data.val or settings.data.train}"
+    )
+    typer.echo(f"Use:    linegroup predict chart.png --out lines --model {result.artifact}")
+    if place:
+        typer.echo(f"Look:   mlflow ui --backend-store-uri {place}   (run {result.run_id})")
 
 
 def recipe_path(name: str | None) -> Path | None:
@@ -65,12 +74,42 @@ def recipe_path(name: str | None) -> Path | None:
     Raises:
         UserError: there is neither.
     """
-    if name is None:
-        return None
-    if Path(name).is_file():
-        return Path(name)
-    folder = files("linegroup") / "recipes"
-    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name is None or Path(name).is_file():
+        return None if name is None else Path(name)
+    folder = Path(str(files("linegroup") / "recipes"))
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name in known:
-        return Path(str(folder / f"{name}.yaml"))
-    raise UserError(f"There is no recipe file {name}, nor a packaged recipe of that name ({', '.join(known)}).")
+        return folder / f"{name}.yaml"
+    raise UserError(
+        f"There is no recipe file {name}, nor a packaged recipe of that name ({', '.join(known) or 'none'})."
+    )
+
+
+def plan(settings: Config) -> list[str]:
+    """What is going to happen, in a few lines; checks the data before anything starts.
+
+    Raises:
+        UserError: no training data are named, or there are none.
+    """
+    from linegroup.shards import ShardSet
+
+    if settings.data.train is None:
+        raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
+    training, ray = settings.training, settings.ray
+    shards = ShardSet(settings.data.train, "train")
+    batch = training.batch_size * max(1, ray.num_workers)
+    per_epoch = -(-len(shards) // batch)
+    steps = training.max_steps or training.epochs * per_epoch
+    workers = f"{ray.num_workers} Ray worker{'s' if ray.num_workers != 1 else ''}" if ray.num_workers else "one process"
+    return [
+        f"Data:   {len(shards)} charts of {settings.data.train}, validated on {settings.data.val or 'its val split'}",
+        f"Steps:  {steps} of {batch} charts ({per_epoch} per epoch), {workers}, device {training.device}",
+        f"Model:  {settings.model.backbone}, width {settings.model.width}, depth {settings.model.depth},"
+        f" {settings.model.emb_dim} dimensions; into {training.out}",
+    ]
+
+
+def _tracking_uri(settings: Config) -> str:
+    from linegroup.training.tracking import tracking_uri
+
+    return tracking_uri(settings.tracking)
