@@ -58,14 +58,17 @@ def _draw_window(
 ) -> tuple[tuple[int, int, Size], Size]:
     """Where to cut `(x, y, (h, w))`, and the size that the cut is zoomed to (before turning)."""
     height, width = sample.size
-    crop = config.crop or (round(height * zoom), round(width * zoom))
+    crop = config.crop or (max(1, round(height * zoom)), max(1, round(width * zoom)))
     wanted = (crop[1], crop[0]) if turned and config.crop else crop
-    cut = (min(height, round(wanted[0] / zoom)), min(width, round(wanted[1] / zoom)))
-    cut = (max(1, cut[0]), max(1, cut[1]))
-    # A picture smaller than the window keeps its own zoomed size: the batch pads it.
-    size = tuple(min(w, max(1, round(c * zoom))) for w, c in zip(wanted, cut, strict=True))
+    cut, size = zip(*(_cut_side(w, whole, zoom) for w, whole in zip(wanted, sample.size, strict=True)), strict=True)
     x, y = _draw_corner(sample, cut, rng)
-    return (x, y, cut), (size[0], size[1])
+    return (x, y, cut), size
+
+
+def _cut_side(wanted: int, whole: int, zoom: float) -> tuple[int, int]:
+    """Pixels to cut from a side of `whole`, and pixels they become: `wanted`, or fewer where there are too few."""
+    cut = max(1, round(wanted / zoom))
+    return (cut, wanted) if cut <= whole else (whole, min(wanted, max(1, round(whole * zoom))))
 
 
 def _draw_corner(sample: Sample, cut: Size, rng: np.random.Generator) -> tuple[int, int]:

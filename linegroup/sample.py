@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,8 +21,6 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 COORDINATE_LIMIT = 1e6
 """Largest coordinate, in pixels, that is taken for one: anything beyond is damage, not a line."""
-
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +48,7 @@ class Instance:
     closed: bool = False
     thickness: float | None = None
     z: int = 0
-    meta: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         xy = np.array(self.xy, dtype=np.float32)
@@ -107,7 +104,7 @@ class Sample:
     image: bytes | None = None
     tags: tuple[str, ...] = ()
     ignore: tuple[NDArray[np.float32], ...] = ()
-    meta: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
