@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from linegroup.errors import UserError
 from linegroup.metrics.contingency import adjusted_rand_index, contingency, pair_scores, variation_of_information
-from linegroup.metrics.matching import Lines, line_scores, overlaps, panoptic_quality, symmetric_best_dice
+from linegroup.metrics.matching import Lines, line_scores, match, overlaps, panoptic_quality, symmetric_best_dice
 from linegroup.targets import Targets
 
 METRICS: dict[str, str] = {
@@ -106,14 +106,14 @@ def _near(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
 
 
 def _crossing_recall(truth: Targets, lines: Lines, predicted: NDArray[np.uint16]) -> float:
-    """Groups stand for the line that most of their pixels are on; a crossing pixel is right with any of its lines."""
+    """One group stands for each line, by the best match; a crossing pixel is right with any of its lines."""
     crossing = truth.crossing & ~truth.ignore
     if not crossing.any():
         return float("nan")
     table = overlaps(lines, predicted)
-    if not table.common.size:
-        return 0.0
-    line_of = np.concatenate([[-1], np.where(table.common.max(axis=0) > 0, table.common.argmax(axis=0), -1)])
+    line_of = np.full(len(table.predicted) + 1, -1)
+    for line, group in match(table.iou, threshold=0.0):
+        line_of[group + 1] = line
     claimed = line_of[predicted.ravel()]
     right = np.zeros(predicted.size, dtype=np.bool_)
     for k, line in enumerate(lines):

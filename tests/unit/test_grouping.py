@@ -1,0 +1,219 @@
+"""Groupers on fields with known lines."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import DBSCAN
+from sklearn.metrics import adjusted_rand_score
+
+from linegroup.config import GroupingConfig
+from linegroup.errors import UserError
+from linegroup.grouping import CANDIDATES, GROUPERS, group_field, group_image, make_field
+from linegroup.grouping.clustering import sample_points
+from linegroup.grouping.dbscan import auto_eps, dbscan
+from linegroup.sample import Field, Maps
+from linegroup.targets import draw_targets
+from linegroup.testing import parallel_lines, random_sample, two_crossing_lines, unpng
+
+CLUSTERING = ["dbscan", "hdbscan"]
+
+
+def field_of(features, size=(40, 50)) -> Field:
+    features = np.asarray(features, dtype=np.float32)
+    n = len(features)
+    at = np.arange(n)
+    positions = np.stack([at % size[1], at // size[1]], axis=1).astype(np.int32)
+    return Field(positions, features, np.ones(n, np.float32), np.zeros((n, 3), np.float32), size)
+
+
+def blobs(centres, each=300, radius=0.1, seed=0):
+    rng = np.random.default_rng(seed)
+    points = np.concatenate([rng.normal(c, radius / 3, (each, len(c))) for c in centres])
+    truth = np.repeat(np.arange(1, len(centres) + 1), each)
+    order = rng.permutation(len(points))
+    return points[order], truth[order]
+
+
+# What the loss leaves alone: every pixel within delta_v = 0.5 of its mean, means 2·delta_d = 3 apart.
+ZERO_LOSS = {
+    "three in a row": [[-3, 0], [0, 0], [3, 0]],
+    "zero and three": [[0, 0], [3, 0]],
+    "a packing of the plane": [[3 * x + 1.5 * (y % 2), 2.6 * y] for x in range(4) for y in range(4)],
+}
+
+
+@pytest.mark.parametrize("method", CLUSTERING)
+@pytest.mark.parametrize("name", ZERO_LOSS)
+def test_zero_loss_embeddings_decode_to_their_lines(method, name):
+    points, truth = blobs(ZERO_LOSS[name], radius=0.5)
+    groups = group_field(field_of(points, (100, 100)), GroupingConfig(method=method))
+    assert adjusted_rand_score(truth, groups.labels) == 1
+    assert groups.count == len(ZERO_LOSS[name])
+
+
+def test_normalising_what_was_trained_raw_merges_collinear_lines():
+    points, _ = blobs([[1, 0], [4, 0]])
+    merged = group_field(field_of(points), GroupingConfig(l2_normalize=True))
+    assert merged.count == 1
+    assert group_field(field_of(points), GroupingConfig()).count == 2
+
+
+@pytest.mark.parametrize("method", CLUSTERING)
+def test_sampling_is_seeded_and_gives_every_pixel_a_line(method):
+    points, truth = blobs([[0, 0], [3, 0], [0, 3]], each=1500)
+    config = GroupingConfig(method=method, max_candidate_points=600)
+    field = field_of(points, (100, 100))
+    groups = group_field(field, config)
+    assert adjusted_rand_score(truth, groups.labels) == 1
+    np.testing.assert_array_equal(groups.labels, group_field(field, config).labels)
+    assert len(sample_points(4500, config)) == 600
+
+
+def test_noise_is_dropped_or_assigned():
+    points, _ = blobs([[0, 0], [3, 0]])
+    points = np.concatenate([points, [[1.2, 0]]])
+    dropped = group_field(field_of(points), GroupingConfig(noise="drop"))
+    assigned = group_field(field_of(points), GroupingConfig(noise="assign"))
+    assert dropped.labels[-1] == 0
+    assert assigned.labels[-1] == assigned.labels[np.argmin(np.linalg.norm(points[:-1], axis=1))]
+    assert assigned.noise_ratio == 0
+    assert assigned.scores.min() < 1
+    assert dropped.scores.tolist() == [1, 1]
+
+
+def test_lines_are_numbered_by_their_first_pixel():
+    points = np.repeat([[5.0], [0.0], [9.0]], 40, axis=0)
+    assert group_field(field_of(points), GroupingConfig()).labels[[0, 40, 80]].tolist() == [1, 2, 3]
+
+
+def test_small_groups_are_noise():
+    points = np.concatenate([np.zeros((100, 2)), np.full((8, 2), 5.0)])
+    config = GroupingConfig(min_samples=3, min_pixels=10, noise="drop")
+    groups = group_field(field_of(points), config)
+    assert groups.count == 1
+    assert (groups.labels[-8:] == 0).all()
+
+
+def test_the_spatial_term_separates_equal_features():
+    field = Field(
+        np.array([[x, y] for y in (0, 30) for x in range(40)], dtype=np.int32),
+        np.zeros((80, 2), np.float32),
+        np.ones(80, np.float32),
+        np.zeros((80, 3), np.float32),
+        (40, 50),
+    )
+    assert group_field(field, GroupingConfig(min_samples=3)).count == 1
+    assert group_field(field, GroupingConfig(min_samples=3, use_spatial=True, spatial_weight=0.1)).count == 2
+
+
+def test_auto_eps_is_the_quantile_of_the_kth_distance():
+    x = np.arange(50, dtype=np.float32)[:, None] * 0.25
+    assert auto_eps(x, GroupingConfig(auto_eps_k=1, auto_eps_q=0.5)) == pytest.approx(0.25)
+    points, truth = blobs([[0, 0], [30, 0]], radius=6)
+    groups = group_field(field_of(points), GroupingConfig(auto_eps=True, auto_eps_q=0.98))
+    assert adjusted_rand_score(truth, groups.labels) == 1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_dbscan_is_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(5):
+        n, d = int(rng.integers(1, 150)), int(rng.integers(1, 7))
+        # Lattices have ties at exactly eps, doubles, chains; the others have none.
+        x = rng.integers(0, 6, (n, d)) * 0.5 if rng.random() < 0.5 else rng.normal(size=(n, d))
+        x = (x * 10.0 ** rng.integers(-3, 4)).astype(np.float32)
+        eps = float(np.ptp(x) or 1) * float(rng.choice([0.1, 0.2, 0.5]))
+        samples = int(rng.integers(1, 12))
+        expected = DBSCAN(eps=eps, min_samples=samples, algorithm="kd_tree").fit(x.astype(np.float64)).labels_
+        np.testing.assert_array_equal(dbscan(x, eps, samples), expected)
+
+
+@pytest.mark.parametrize("method", CLUSTERING)
+@pytest.mark.parametrize("n", [0, 1, 2, 19, 30])
+def test_few_or_equal_points(method, n):
+    groups = group_field(field_of(np.zeros((n, 3))), GroupingConfig(method=method))
+    assert len(groups.labels) == n
+    assert groups.count == (1 if n >= 20 else 0)
+
+
+@pytest.mark.parametrize("method", CLUSTERING)
+def test_clustering_without_a_model_says_so(method):
+    with pytest.raises(UserError, match="needs a model"):
+        group_field(field_of(np.zeros((5, 0))), GroupingConfig(method=method))
+
+
+def test_broken_features_are_refused():
+    with pytest.raises(UserError, match="NaN"):
+        field_of([[np.nan, 0]])
+
+
+def test_unknown_names():
+    field = field_of(np.zeros((5, 1)))
+    with pytest.raises(UserError, match=r"Did you mean 'dbscan'"):
+        group_field(field, GroupingConfig(method="dbscn"))
+    with pytest.raises(UserError, match=r"Known: .*canny"):
+        make_field(np.zeros((4, 4, 3), np.uint8), None, GroupingConfig(candidates="cany"))
+
+
+def test_candidates():
+    sample = two_crossing_lines()
+    pixels = unpng(sample.image)
+    ink = pixels.min(axis=2) < 245
+    config = {name: GroupingConfig(candidates=name) for name in CANDIDATES}
+    assert CANDIDATES["non_white"](pixels, None, config["non_white"]).sum() == ink.sum()
+    assert CANDIDATES["all_pixels"](pixels, None, config["all_pixels"]).all()
+    canny = CANDIDATES["canny"](pixels, None, config["canny"])
+    assert (canny & draw_targets(sample).foreground).sum() > 0.8 * draw_targets(sample).foreground.sum()
+    maps = Maps(np.zeros((2, *sample.size), np.float32), (ink * 0.7).astype(np.float32))
+    np.testing.assert_array_equal(CANDIDATES["model"](pixels, maps, config["model"]), ink)
+    with pytest.raises(UserError, match="needs a model"):
+        make_field(pixels, None, config["model"])
+
+
+def test_a_grey_page_is_no_ink():
+    sample = random_sample(2, (96, 96), 2)
+    pixels = unpng(sample.image)
+    white = CANDIDATES["non_background"](pixels, None, GroupingConfig())
+    grey = np.clip(pixels.astype(int) - 40, 0, 255).astype(np.uint8)
+    on_grey = CANDIDATES["non_background"](grey, None, GroupingConfig())
+    assert CANDIDATES["non_white"](grey, None, GroupingConfig()).all()
+    assert on_grey.mean() < 0.2
+    assert (white & on_grey).sum() / (white | on_grey).sum() > 0.8
+
+
+def test_field_is_in_raster_order_with_features_and_colours():
+    pixels = np.full((6, 8, 3), 255, np.uint8)
+    pixels[2, 3], pixels[4, 1] = (255, 0, 0), (0, 0, 0)
+    maps = Maps(np.arange(96, dtype=np.float32).reshape(2, 6, 8), np.full((6, 8), 0.25, np.float32))
+    field = make_field(pixels, maps, GroupingConfig(candidates="non_white"))
+    assert field.positions.tolist() == [[3, 2], [1, 4]]
+    assert field.features.tolist() == [[19, 67], [33, 81]]
+    assert field.colour[0] == pytest.approx([53.24, 80.09, 67.2], abs=0.5)
+    assert field.label_image(np.array([1, 2]))[4, 1] == 2
+
+
+def test_baselines_do_what_they_can_and_no_more():
+    distinct = parallel_lines(3)
+    field, groups = group_image(
+        unpng(distinct.image), None, GroupingConfig(method="components", candidates="non_white")
+    )
+    assert groups.count == 3
+    crossing = two_crossing_lines()
+    _, merged = group_image(unpng(crossing.image), None, GroupingConfig(method="components", candidates="non_white"))
+    assert merged.count == 1
+    truth = draw_targets(crossing)
+    field, groups = group_image(unpng(crossing.image), None, GroupingConfig(method="colour", candidates="non_white"))
+    labels = field.label_image(groups.labels)
+    strong = truth.valid & (unpng(crossing.image).min(axis=2) < 60)
+    assert adjusted_rand_score(truth.labels[strong], labels[strong]) > 0.95
+
+
+@pytest.mark.parametrize("method", sorted(GROUPERS))
+def test_an_empty_field_has_no_lines(method):
+    field = Field(
+        np.zeros((0, 2), np.int32),
+        np.zeros((0, 3), np.float32),
+        np.zeros(0, np.float32),
+        np.zeros((0, 3), np.float32),
+        (5, 5),
+    )
+    assert group_field(field, GroupingConfig(method=method)).count == 0
