@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from linegroup.config import Config, TrackingConfig, flat
 from linegroup.errors import UserError
+from linegroup.files import write_text
 from linegroup.training.artifact import Artifact, is_artifact, load_artifact
 from linegroup.training.code_version import git_commit
 
@@ -34,10 +35,11 @@ logger = logging.getLogger(__name__)
 CHAMPION = "champion"
 """The alias that names the version in use."""
 
-MODEL = "model"
-"""Where a run keeps its model; the artifact lies in its sub-folder `artifact`."""
+MODELS = "models"
+"""Where a run keeps its models: each in a folder named after its version, so that a registered one never changes."""
 
 _FLAVOUR = "linegroup"
+_VERSION_TAG = "artifact_version"
 _RUN_FILE = "run.json"
 _FLUSH_SECONDS = 10.0
 _FLUSH_VALUES = 900
@@ -156,40 +158,46 @@ class MlflowTracker(Tracker):
         return True
 
 
-def start_tracker(config: Config, out: Path, *, tags: Mapping[str, str], code: Path | None = None) -> Tracker:
+def start_tracker(config: TrackingConfig, out: Path, logged: Config, tags: Mapping[str, str]) -> Tracker:
     """Start a run, or go on with the one that `out` belongs to.
 
     Args:
-        config: Logged whole: as parameters and as `config.json`.
+        config: Where to.
         out: Run folder; remembers the run.
-        tags: What else the run should bear.
-        code: Folder whose git commit is noted; default: the working folder.
+        logged: What is noted of the configuration, as parameters and as `config.json`.
+        tags: What else the run should bear, beside the git commit of the working folder.
 
     Raises:
         UserError: a new run cannot be started. When an old run cannot be gone on with, that is a warning.
     """
-    if not config.tracking.enabled:
+    if not config.enabled:
         return Tracker()
-    uri = tracking_uri(config.tracking)
+    uri = tracking_uri(config)
     known = _read_run(out, uri)
     if known is not None:
-        try:
-            with _environment():
-                client = _client(uri)
-                client.update_run(known, status="RUNNING")
-                return MlflowTracker(client, known)
-        except Exception as error:  # as in MlflowTracker: tracking is not worth the run
-            logger.warning("The MLflow run %s cannot be gone on with (%s).", known, _first_line(error))
-            return Tracker()
-    experiment = initialise(config.tracking)
+        return _go_on(uri, known)
+    experiment = initialise(config)
     with _explained(uri):
         client = _client(uri)
-        run = client.create_run(experiment, run_name=config.tracking.run_name, tags=_tags(tags, code or Path.cwd()))
+        run = client.create_run(experiment, run_name=config.run_name, tags=_tags(tags))
         run_id = str(run.info.run_id)
-        _log_params(client, run_id, {name: str(value) for name, value in flat(config).items()})
-        client.log_text(run_id, config.model_dump_json(indent=1), "config.json")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / _RUN_FILE).write_text(json.dumps({"run_id": run_id, "uri": uri}) + "\n", encoding="utf-8")
+        _log_params(client, run_id, {name: str(value) for name, value in flat(logged).items()})
+        client.log_text(run_id, logged.model_dump_json(indent=1), "config.json")
+    write_text(out / _RUN_FILE, json.dumps({"run_id": run_id, "uri": uri}) + "\n")
+    return MlflowTracker(client, run_id)
+
+
+def _go_on(uri: str, run_id: str) -> Tracker:
+    try:
+        with _environment():
+            client = _client(uri)
+            client.update_run(run_id, status="RUNNING")
+    # As in MlflowTracker: no failure of tracking is worth a training run.
+    except Exception as error:
+        logger.warning(
+            "The MLflow run %s cannot be gone on with (%s) Training goes on untracked.", run_id, _first_line(error)
+        )
+        return Tracker()
     return MlflowTracker(client, run_id)
 
 
@@ -238,7 +246,7 @@ def register(reference: str, name: str = "linegroup", config: TrackingConfig | N
         client = _client(uri)
         if not any(model.name == name for model in client.search_registered_models(f"name = '{_quoted(name)}'")):
             client.create_registered_model(name)
-        tags = {"artifact_version": artifact.version}
+        tags = {_VERSION_TAG: artifact.version}
         made = client.create_model_version(name, _run_model(client, run_id), run_id, tags=tags)
         return {"name": name, "version": str(made.version), "run_id": run_id, "artifact_version": artifact.version}
 
@@ -292,8 +300,8 @@ def show_model(reference: str, config: TrackingConfig | None = None) -> dict[str
     }
 
 
-def _tags(more: Mapping[str, str], code: Path) -> dict[str, str]:
-    commit = git_commit(code)
+def _tags(more: Mapping[str, str]) -> dict[str, str]:
+    commit = git_commit(Path.cwd())
     return {**({"mlflow.source.git.commit": commit} if commit else {}), "mlflow.source.name": "linegroup", **more}
 
 
@@ -312,15 +320,16 @@ def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) ->
 
 
 def _log_model(client: MlflowClient, run_id: str, artifact: Artifact) -> None:
-    """The folder as `model/artifact`, with an `MLmodel` of our own flavour beside it."""
+    """The folder as `models/<version>/artifact`, with an `MLmodel` of our own flavour beside it."""
     from mlflow.models import Model
 
     flavour = {"artifact": "artifact", "version": artifact.version, "schema": "linegroup.artifact/1"}
+    place = f"{MODELS}/{artifact.version}"
     with tempfile.TemporaryDirectory() as work:
-        Model(artifact_path=MODEL, run_id=run_id, flavors={_FLAVOUR: flavour}).save(str(Path(work) / "MLmodel"))
-        client.log_artifact(run_id, str(Path(work) / "MLmodel"), MODEL)
-    client.log_artifacts(run_id, str(artifact.path), f"{MODEL}/artifact")
-    client.set_tag(run_id, "artifact_version", artifact.version)
+        Model(artifact_path=place, run_id=run_id, flavors={_FLAVOUR: flavour}).save(str(Path(work) / "MLmodel"))
+        client.log_artifact(run_id, str(Path(work) / "MLmodel"), place)
+    client.log_artifacts(run_id, str(artifact.path), f"{place}/artifact")
+    client.set_tag(run_id, _VERSION_TAG, artifact.version)
 
 
 def _run_for(artifact: Artifact, config: TrackingConfig) -> str:
@@ -330,7 +339,7 @@ def _run_for(artifact: Artifact, config: TrackingConfig) -> str:
     experiment = initialise(config)
     with _explained(uri):
         client = _client(uri)
-        if known is not None and client.get_run(known).data.tags.get("artifact_version") == artifact.version:
+        if known is not None and client.get_run(known).data.tags.get(_VERSION_TAG) == artifact.version:
             return known
         run = client.create_run(
             experiment, run_name=f"artifact-{artifact.version}", tags={"mlflow.source.name": "import"}
@@ -345,7 +354,11 @@ def _run_for(artifact: Artifact, config: TrackingConfig) -> str:
 
 
 def _run_model(client: MlflowClient, run_id: str) -> str:
-    return f"{client.get_run(run_id).info.artifact_uri}/{MODEL}"
+    """Where the latest model of a run lies."""
+    run = client.get_run(run_id)
+    if _VERSION_TAG not in run.data.tags:
+        raise UserError(f"The run {run_id} holds no model of linegroup: it has not finished, or is no training run.")
+    return f"{run.info.artifact_uri}/{MODELS}/{run.data.tags[_VERSION_TAG]}"
 
 
 def _find_version(client: MlflowClient, reference: str) -> Any:
@@ -361,7 +374,7 @@ def _download(uri: str, source: str, reference: str) -> Path:
 
     folder = Path(download_artifacts(artifact_uri=source, tracking_uri=uri)) / "artifact"
     if not is_artifact(folder):
-        raise UserError(f"{reference} holds no model of linegroup (no {MODEL}/artifact in {source}).")
+        raise UserError(f"{reference} holds no model of linegroup (there is no artifact in {source}).")
     return folder
 
 
@@ -372,7 +385,7 @@ def _version_record(client: MlflowClient, version: Any, aliases: list[str]) -> d
         "version": str(version.version),
         "aliases": sorted(aliases),
         "run_id": version.run_id,
-        "artifact_version": version.tags.get("artifact_version"),
+        "artifact_version": version.tags.get(_VERSION_TAG),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(version.creation_timestamp / 1000)),
         "metrics": {name: value for name, value in sorted(metrics.items()) if name.startswith("best_")},
     }

@@ -1,0 +1,347 @@
+"""The training run: plain torch, in one process or in each of several; no Ray in here.
+
+Everything is a function of configuration, data and step: which samples make a batch (`BatchPlan`), how
+they are augmented, the learning rate, the random numbers. So a run that was killed goes on from its last
+checkpoint to the very weights of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from linegroup.batches import BatchBuilder, BatchPlan
+from linegroup.config import Config, flat
+from linegroup.errors import UserError
+from linegroup.model import LineModel
+from linegroup.shards import ShardSet
+from linegroup.training.artifact import save_artifact
+from linegroup.training.checkpoint import (
+    BEST,
+    FINAL,
+    LAST,
+    PREVIOUS,
+    Checkpoint,
+    check_same,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from linegroup.training.reporting import Reporter, SilentReporter
+from linegroup.training.runtime import Runtime, choose_device
+from linegroup.training.stepping import Stepper
+from linegroup.training.tracking import Tracker, start_tracker, tracking_uri
+from linegroup.training.validation import is_better, shown_scores, validate
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS, ARTIFACT = "checkpoints", "artifact"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run left.
+
+    Attributes:
+        metrics: Scores of the best checkpoint.
+        artifact: The model folder.
+        steps: Steps of the run, earlier sessions included.
+        run_id: The MLflow run, or None.
+        skipped: Batches that were skipped because they were not finite.
+        resumed_from: Step that this session began at.
+    """
+
+    metrics: dict[str, float]
+    artifact: Path
+    steps: int
+    run_id: str | None = None
+    skipped: int = 0
+    resumed_from: int = 0
+
+
+def train_local(config: Config, *, bar: bool | None = None) -> TrainResult:
+    """Train in this process, without Ray, tracked as the configuration says.
+
+    Args:
+        config: The run. Its `ray` section is ignored.
+        bar: Draw a progress bar; None: when standard error is a terminal.
+
+    Raises:
+        UserError: data missing or empty, `out` used by another run, device not there, or batches that stay bad.
+    """
+    config = prepare_run(config)
+    device = choose_device(config.training.device)
+    with tracked(config) as tracker:
+        return train(config, Runtime(device), tracker, bar=bar)
+
+
+def train(config: Config, runtime: Runtime, tracker: Tracker | None = None, *, bar: bool | None = None) -> TrainResult:
+    """Train as one of `runtime.world` processes, from the last checkpoint of `training.out` where there is one.
+
+    Leaves in `training.out`: `checkpoints/`, `metrics.jsonl`, `pictures/` and, at the end, `artifact/`.
+
+    Args:
+        config: As `prepare_run` returned it.
+        runtime: This process.
+        tracker: Where rank 0 reports to.
+        bar: As in `train_local`.
+    """
+    with torch.random.fork_rng(devices=[runtime.device] if runtime.device.type == "cuda" else []):
+        return _Run(config, runtime, tracker or Tracker(), bar).go()
+
+
+def prepare_run(config: Config) -> Config:
+    """Check a configuration against the disk before anything starts, and make it fit for other processes.
+
+    Returns:
+        The configuration with absolute paths, `data.val` filled in, and `resume` = auto: a checkpoint that
+        `resume` names has been put where `auto` finds it.
+
+    Raises:
+        UserError: no data, or `training.resume` does not fit the state of `training.out`.
+    """
+    data, training = config.data, config.training
+    if data.train is None:
+        raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
+    out = Path(training.out).absolute()
+    paths = {"train": str(Path(data.train).absolute()), "val": str(Path(data.val or data.train).absolute())}
+    for path in dict.fromkeys(paths.values()):
+        ShardSet(path)
+    _prepare_resume(training.resume, out / CHECKPOINTS)
+    uri = tracking_uri(config.tracking) if config.tracking.enabled else config.tracking.uri
+    return config.model_copy(
+        update={
+            "data": data.model_copy(update=paths),
+            "training": training.model_copy(update={"out": str(out), "resume": "auto"}),
+            "tracking": config.tracking.model_copy(update={"uri": uri}),
+        }
+    )
+
+
+@contextmanager
+def tracked(config: Config) -> Iterator[Tracker]:
+    """A tracker for the length of a run, closed with what became of it."""
+    tags = {f"data.{split}": ShardSet(path).digest for split, path in _data_paths(config).items()}
+    tracker = start_tracker(config.tracking, Path(config.training.out), public(config), tags)
+    try:
+        yield tracker
+    except BaseException as error:
+        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    tracker.close()
+
+
+def public(config: Config) -> Config:
+    """What is stored with models and runs: without addresses, which may hold passwords."""
+    return config.model_copy(
+        update={
+            "tracking": config.tracking.model_copy(update={"uri": None}),
+            "ray": config.ray.model_copy(update={"address": None, "storage": None}),
+        }
+    )
+
+
+def run_length(config: Config, world: int = 1) -> int:
+    """Number of steps of a run."""
+    return (
+        config.training.max_steps or config.training.epochs * _plan(config, _train_set(config), world).steps_per_epoch
+    )
+
+
+class _Run:
+    """A run in one process."""
+
+    def __init__(self, config: Config, runtime: Runtime, tracker: Tracker, bar: bool | None) -> None:
+        self.config = config
+        self.runtime = runtime
+        self.tracker = tracker
+        self.bar = bar
+        self.out = Path(config.training.out)
+        self.train_set = _train_set(config)
+        self.val_set = _val_set(config)
+        self.plan = _plan(config, self.train_set, runtime.world)
+        self.total = run_length(config, runtime.world)
+        torch.manual_seed(config.training.seed)
+        self.model = LineModel(config.model, config.loss).to(runtime.device)
+        self.stepper = Stepper(self.model, runtime.wrap, config.training, runtime.device)
+        self.best: float | None = None
+        self.metrics: dict[str, float] = {}
+        self.first = self._resume()
+
+    def go(self) -> TrainResult:
+        """All steps that are left, and the end."""
+        with self._reporter() as reporter:
+            if self.first:
+                reporter.say(f"Going on from step {self.first} of {self.total}.")
+            builder = BatchBuilder(self.train_set, self.plan, self.config, self.model.needs, self.runtime.rank)
+            workers = self.config.training.loader_workers
+            with self.runtime.batches(builder, self.first, self.total, workers) as batches:
+                for done, batch in enumerate(batches, self.first + 1):
+                    self._seed(done)
+                    values = self.stepper.step(batch, (done - 0.5) / self.total)
+                    reporter.step(done, self._epoch(done), self._mean(values))
+                    if done % self.plan.steps_per_epoch == 0 or done == self.total:
+                        self._end_epoch(done, reporter)
+            return self._finish()
+
+    def _end_epoch(self, done: int, reporter: Reporter) -> None:
+        training = self.config.training
+        epoch = math.ceil(done / self.plan.steps_per_epoch)
+        last = done == self.total
+        self.runtime.average_buffers(self.model)
+        if epoch % training.eval_every == 0 or last:
+            self._validate(done, reporter)
+        if epoch % training.save_every == 0 or last:
+            reporter.flush()
+            self._save(LAST, done)
+            self.runtime.saved(self.out, self.metrics)
+
+    def _validate(self, done: int, reporter: Reporter) -> None:
+        epoch = self._epoch(done)
+        if self.val_set is None:
+            return
+        scores, picture = validate(self.model, self.val_set, self.config, self.runtime)
+        reporter.validation(done, epoch, scores, picture)
+        reporter.say(f"Epoch {epoch:g}: {shown_scores(scores)}")
+        metric = self.config.training.metric
+        if is_better(metric, scores.get(metric, math.nan), self.best):
+            self.best = scores[metric]
+            self.metrics = {**scores, "best_step": float(done), "best_epoch": epoch}
+            self._save(BEST, done)
+
+    def _finish(self) -> TrainResult:
+        folder = self.out / ARTIFACT
+        if self.runtime.rank == 0:
+            self._save(FINAL, self.total)
+            best = self.out / CHECKPOINTS / BEST
+            if best.exists():
+                self.model.load_state_dict(load_checkpoint(best).model)
+            else:
+                logger.warning("No validation chart had a %s: the model is that of the last step.", self._metric)
+            artifact = save_artifact(folder, self.model, public(self.config), self.config.grouping, self.metrics)
+            self.tracker.metrics(
+                {f"best_{name.removeprefix('best_')}": v for name, v in self.metrics.items()}, self.total
+            )
+            self.tracker.model(artifact)
+        skipped = self.stepper.skipped
+        return TrainResult(self.metrics, folder, self.total, self.tracker.run_id, skipped, self.first)
+
+    @property
+    def _metric(self) -> str:
+        return self.config.training.metric
+
+    def _save(self, name: str, done: int) -> None:
+        if self.runtime.rank == 0:
+            state = Checkpoint(
+                step=done,
+                seed=self.config.training.seed,
+                settings=self._settings(),
+                best=self.best,
+                metrics=self.metrics,
+                run_id=self.tracker.run_id,
+                **self.stepper.state(),
+            )
+            save_checkpoint(self.out / CHECKPOINTS, name, state)
+
+    def _resume(self) -> int:
+        found = find_checkpoint(self.out / CHECKPOINTS)
+        if found is None:
+            return 0
+        state, path = found
+        check_same(state.settings, self._settings(), path)
+        self.stepper.restore(vars(state))
+        self.best, self.metrics = state.best, state.metrics
+        if state.step > self.total:
+            raise UserError(
+                f"{path} stands at step {state.step}, beyond the {self.total} of this run. Raise training.epochs or"
+                " training.max_steps, or train into a new folder (training.out)."
+            )
+        return state.step
+
+    def _settings(self) -> dict[str, Any]:
+        """What a run cannot change half-way; lr, schedule, length, precision and the like it can."""
+        config, training = self.config, self.config.training
+        fixed = {
+            f"{name}.{key}": value
+            for name in ("model", "loss", "augment")
+            for key, value in flat(getattr(config, name)).items()
+        }
+        drawing = {f"data.{key}": getattr(config.data, key) for key in ("category", "thickness", "min_thickness")}
+        return {
+            **fixed,
+            **drawing,
+            "data.train (SHA-256 of its manifest)": self.train_set.digest,
+            "training.seed": training.seed,
+            "training.optimizer": training.optimizer,
+            "training.metric": training.metric,
+            "training.batch_size × ray.num_workers": training.batch_size * self.runtime.world,
+        }
+
+    def _reporter(self) -> Reporter:
+        if self.runtime.rank:
+            return SilentReporter()
+        return Reporter(self.out, self.tracker, self.first, self.total, bar=self.bar)
+
+    def _seed(self, done: int) -> None:
+        """All randomness of a step comes from its number: nothing of it needs to be saved."""
+        torch.manual_seed((self.config.training.seed * 2_147_483_629 + done) * 65_537 + self.runtime.rank)
+
+    def _mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        total = self.runtime.sum(list(values.values()))
+        return {name: value / self.runtime.world for name, value in zip(values, total, strict=True)}
+
+    def _epoch(self, done: int) -> float:
+        return done / self.plan.steps_per_epoch
+
+
+def _data_paths(config: Config) -> dict[str, str]:
+    paths = {"train": config.data.train, "val": config.data.val}
+    return {split: path for split, path in paths.items() if path is not None}
+
+
+def _train_set(config: Config) -> ShardSet:
+    assert config.data.train is not None
+    return ShardSet(config.data.train, "train")
+
+
+def _val_set(config: Config) -> ShardSet | None:
+    path = config.data.val or config.data.train
+    assert path is not None
+    samples = ShardSet(path, "val") if "val" in ShardSet(path).splits else None
+    return samples if samples is not None and len(samples) else None
+
+
+def _plan(config: Config, samples: ShardSet, world: int) -> BatchPlan:
+    return BatchPlan(samples.row_group_sizes, config.training.batch_size, world, config.training.seed)
+
+
+def _prepare_resume(resume: str, folder: Path) -> None:
+    used = any((folder / name).exists() for name in (LAST, PREVIOUS))
+    if resume == "auto":
+        return
+    if resume == "none":
+        if used:
+            raise UserError(
+                f"{folder.parent} holds a run already. Go on with it (training.resume=auto), or train into a new"
+                " folder (training.out)."
+            )
+        return
+    path = Path(resume).absolute()
+    state = load_checkpoint(path)
+    if used and path.parent != folder:
+        raise UserError(
+            f"{folder.parent} holds another run: to go on from {path}, train into a new folder (training.out)."
+        )
+    if path.parent == folder:
+        # Back within the same run: what came later is given up.
+        (folder / PREVIOUS).unlink(missing_ok=True)
+    if path != folder / LAST:
+        save_checkpoint(folder, LAST, state)
+        (folder / PREVIOUS).unlink(missing_ok=True)
