@@ -193,7 +193,7 @@ def score_model(
     first = Predictor.load(model, device, [text for text in overrides if not text.startswith("data.")])
     drawing = first.data.model_copy(update=drawing.model_dump(exclude_unset=True))
     drawing = drawing.model_copy(update={"category": category_name(drawing.category, shards.categories)})
-    predictors = {"model" if first.model else first.name: first, **baselines()}
+    predictors = {"classical" if first.model is None else "model": first, **baselines()}
     chosen = spread(len(shards), limit)
     done = itertools.count(1)
     report = evaluate(predictors, (shards.read(i) for i in chosen), drawing, lambda: progress(next(done), len(chosen)))
@@ -326,7 +326,7 @@ def example_row(kind: str, sample: Sample, predictors: Mapping[str, Predictor], 
     ]
     for method, predictor in predictors.items():
         labels = predictor(pixels).labels
-        caption = f"{method}: ARI {aris[method]:.2f}, {int(labels.max(initial=0))} lines"
+        caption = f"{method}: ARI {round(aris[method], 2) + 0:.2f}, {int(labels.max(initial=0))} lines"
         cells.append((caption, overlay(pixels, labels)))
     return cells
 

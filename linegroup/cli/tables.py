@@ -72,5 +72,12 @@ def _cells(intervals: list[Interval], lower: bool) -> list[str]:
 def _cell(interval: Interval, best: bool) -> str:
     if not interval.count:
         return "–"
-    mean = f"[bold]{interval.mean:.3f}[/bold]" if best else f"{interval.mean:.3f}"
-    return f"{mean} [dim]{interval.low:.3f}–{interval.high:.3f}[/dim]"
+    mean = _number(interval.mean, 3)
+    mean = f"[bold]{mean}[/bold]" if best else mean
+    return f"{mean} [dim]{_number(interval.low, 2)}–{_number(interval.high, 2)}[/dim]"
+
+
+def _number(value: float, decimals: int) -> str:
+    # Large numbers need no decimals, and adding zero turns -0.00 into 0.00.
+    decimals = max(0, decimals - (abs(value) >= 10) - (abs(value) >= 100))
+    return f"{round(value, decimals) + 0:.{decimals}f}"
