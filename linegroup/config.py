@@ -31,6 +31,8 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which shards are read, and how their vectors are drawn."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # YAML reads the category 2 as a number
+
     train: str | None = Setting(None, description="Shard folder; its `train` split is trained on.")
     val: str | None = Setting(None, description="Shard folder whose `val` split is scored; default: that of `train`.")
     category: str | None = Setting(None, description="Name or number of the category that is drawn; default: all.")

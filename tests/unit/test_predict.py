@@ -22,7 +22,7 @@ from linegroup.testing import draw_sample, parallel_lines, unpng
 from linegroup.training.artifact import save_artifact
 from linegroup.wire import from_json
 
-COLOUR = GroupingConfig(method="colour", candidates="non_white", white_threshold=110)
+COLOUR = GroupingConfig(method="colour", candidates="non_white", white_threshold=80)
 """Dark cores only: to colour clustering the pale rims of antialiased lines are lines of their own."""
 
 TINY = Config(model=ModelConfig(width=4, depth=1, emb_dim=3), data=DataConfig(category="line", thickness=3))
@@ -138,7 +138,8 @@ def test_more_lines_than_numbers_are_refused():
 
 
 @pytest.mark.parametrize(
-    "pixels", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), "u1")]
+    "pixels",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), "u1")],
 )
 def test_other_arrays_are_refused(predictor, pixels):
     with pytest.raises(UserError, match="uint8"):
@@ -203,8 +204,11 @@ def test_without_a_model_the_classical_grouper(monkeypatch, tmp_path):
     assert predictor.model is None
     assert predictor.name == predictor.grouping.method == linegroup.predict.CLASSICAL.method
     assert predictor.grouping.min_pixels == 3
-    labels = predictor(three_lines()).labels
-    assert len({0, *labels[(12, 24, 36), 30].tolist()}) == 4
+    x = np.linspace(20, 380, 200)
+    waves = [np.stack([x, middle + 25 * np.sin(x / 30)], axis=1) for middle in (60, 150, 240)]
+    labels = predictor(unpng(draw_sample(waves, (300, 400)).image)).labels
+    on_lines = [round(middle + 25 * np.sin(200 / 30)) for middle in (60, 150, 240)]
+    assert len({0, *labels[on_lines, 200].tolist()}) == 4
 
 
 def test_the_packaged_model_is_the_default(monkeypatch, artifact):

@@ -1,0 +1,260 @@
+"""Scores side by side: the report, its sheet, and a whole evaluation on a shard folder."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from linegroup.config import DataConfig, GroupingConfig
+from linegroup.errors import UserError
+from linegroup.evaluation import (
+    BASELINES,
+    Report,
+    Row,
+    baselines,
+    category_name,
+    choose_examples,
+    evaluate,
+    sample_pixels,
+    save_evaluation,
+    score_model,
+    spread,
+)
+from linegroup.metrics import METRICS
+from linegroup.predict import Predictor
+from linegroup.shards import Manifest, Source, SplitCounts, save_manifest, write_shard
+from linegroup.targets import draw_targets
+from linegroup.testing import draw_sample, parallel_lines, png, random_sample, two_crossing_lines
+
+
+class Answer:
+    """Stands for a predictor: knows the label image of every picture."""
+
+    def __init__(self, samples, labels):
+        self.known = {sample_pixels(sample).tobytes(): labels(sample) for sample in samples}
+
+    def __call__(self, pixels):
+        return type("Prediction", (), {"labels": self.known[pixels.tobytes()]})
+
+
+def truth(sample):
+    return draw_targets(sample).labels
+
+
+def nothing(sample):
+    return np.zeros(sample.size, np.uint16)
+
+
+def merged(sample):
+    return (draw_targets(sample).labels > 0).astype(np.uint16)
+
+
+@pytest.fixture
+def samples():
+    return [
+        replace(two_crossing_lines(), id=5, tags=("crossing",)),
+        replace(parallel_lines(3), id=9, tags=("plain", "thin")),
+        replace(parallel_lines(2), id=12, tags=("plain",)),
+    ]
+
+
+def shard_folder(root, samples, split="val"):
+    file = write_shard(sorted(samples, key=lambda s: s.id), root, f"{split}/shard-0.parquet", split)
+    counts = SplitCounts(samples=len(samples), lines=file.lines, files=1)
+    manifest = Manifest(
+        written_by="test",
+        key="0",
+        samples=len(samples),
+        lines=file.lines,
+        rejects=0,
+        splits={split: counts},
+        categories={2: "line", 7: "axis"},
+        source=Source(annotations="a.json", sha256="0", images=len(samples)),
+        settings={},
+        files=(file,),
+    )
+    save_manifest(manifest, root)
+    return root
+
+
+def test_truth_scores_best_and_nothing_worst(samples):
+    report = evaluate({"truth": Answer(samples, truth), "nothing": Answer(samples, nothing)}, samples)
+    assert report.methods == ["truth", "nothing"]
+    assert report.pictures() == 3
+    best, worst = report.summary("truth"), report.summary("nothing")
+    assert set(best) == set(METRICS)
+    assert (best["ari"].mean, best["line_f1"].mean, best["count_error"].mean) == (1, 1, 0)
+    assert (best["ari"].low, best["ari"].high, best["ari"].count) == (1, 1, 3)
+    assert worst["line_f1"].mean == 0
+    assert worst["count_error"].mean == pytest.approx(7 / 3)
+    assert [(row.lines, row.found) for row in report.rows if row.method == "nothing"] == [(2, 0), (3, 0), (2, 0)]
+
+
+def test_tags_are_summed_up_apart(samples):
+    report = evaluate({"merged": Answer(samples, merged)}, samples)
+    assert report.tags == ["crossing", "plain", "thin"]
+    assert [report.pictures(tag) for tag in report.tags] == [1, 2, 1]
+    by_hand = np.mean([row.scores["pair_f1"] for row in report.rows if "plain" in row.tags])
+    assert report.summary("merged", "plain")["pair_f1"].mean == pytest.approx(by_hand)
+
+
+def test_scores_that_a_picture_cannot_have_are_left_out(samples):
+    report = evaluate({"truth": Answer(samples, truth)}, samples)
+    assert report.summary("truth")["crossing_recall"].count == 1
+    none = report.summary("truth", "thin")["crossing_recall"]
+    assert none.count == 0
+    assert math.isnan(none.mean)
+    tree = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert tree["tags"]["thin"]["methods"]["truth"]["crossing_recall"]["mean"] is None
+    assert [row["scores"]["crossing_recall"] is None for row in tree["rows"]] == [False, True, True]
+
+
+def test_the_same_figures_every_time(samples):
+    predictors = {"classical": Predictor.without_model(BASELINES["colour"]), **baselines()}
+    first, second = (evaluate(predictors, samples).to_json() for _ in range(2))
+    assert first["methods"] == second["methods"]
+    assert first["methods"]["classical"] == first["methods"]["colour"] != first["methods"]["components"]
+    assert list(first["methods"]) == ["classical", "colour", "components"]
+    for interval in first["methods"]["colour"].values():
+        assert interval["mean"] is None or interval["low"] <= interval["mean"] <= interval["high"]
+
+
+def test_thickness_is_that_of_the_data_config():
+    sample = parallel_lines(2)
+    sample = replace(sample, instances=tuple(replace(line, thickness=None) for line in sample.instances))
+    thin = Answer([sample], truth)
+    wide = evaluate({"thin": thin}, [sample], DataConfig(thickness=9)).summary("thin")
+    same = evaluate({"thin": thin}, [sample]).summary("thin")
+    assert wide["noise_ratio"].mean > 0.5
+    assert same["noise_ratio"].mean == 0
+
+
+def test_what_cannot_be_scored(samples):
+    predictors = {"nothing": Answer(samples, nothing)}
+    with pytest.raises(UserError, match="no samples"):
+        evaluate(predictors, [])
+    with pytest.raises(UserError, match="Sample 5 .*no picture"):
+        evaluate(predictors, [replace(samples[0], image=None)])
+    with pytest.raises(UserError, match="Sample 5 .*damaged|no picture that can be read"):
+        evaluate(predictors, [replace(samples[0], image=b"GIF89a")])
+    with pytest.raises(UserError, match="sizes must be equal"):
+        evaluate(predictors, [replace(samples[0], image=png(np.zeros((4, 5, 3), np.uint8)))])
+
+
+def report_of(scores):
+    return Report(tuple(Row("m", i, "", (), 1, 1, 0.1, {"ari": s, "vi": s}) for i, s in enumerate(scores)))
+
+
+def test_examples_are_worst_median_and_best():
+    report = report_of([0.5, 0.1, 0.9, 0.2, 0.8, 0.4, 0.6, 0.3])
+    assert choose_examples(report) == [
+        ("worst", 1),
+        ("worst", 3),
+        ("median", 5),
+        ("median", 0),
+        ("best", 4),
+        ("best", 2),
+    ]
+    assert choose_examples(report, 1, "vi")[0] == ("worst", 2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_examples_of_few_pictures_are_each_shown_once(count):
+    chosen = choose_examples(report_of(np.linspace(0, 1, count)))
+    assert [sample for _, sample in chosen] == list(range(count))
+    assert chosen[0][0] == "worst"
+    assert max(Counter(kind for kind, _ in chosen).values()) <= 2
+
+
+def test_pictures_without_the_score_are_no_examples():
+    assert choose_examples(report_of([math.nan, 0.5])) == [("worst", 1)]
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "expected"),
+    [(5, 0, [0, 1, 2, 3, 4]), (5, 5, [0, 1, 2, 3, 4]), (5, 9, [0, 1, 2, 3, 4]), (10, 3, [0, 3, 6]), (4, 1, [0])],
+)
+def test_a_limit_takes_samples_from_everywhere(count, limit, expected):
+    assert spread(count, limit) == expected
+
+
+def test_categories_by_name_or_number():
+    known = {2: "line", 7: "axis", 9: "2"}
+    assert category_name(None, known) is None
+    assert category_name("axis", known) == "axis"
+    assert category_name("7", known) == "axis"
+    assert category_name("2", known) == "2"
+    with pytest.raises(UserError, match="'line'"):
+        category_name("lines", known)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    made = [replace(random_sample(seed, (80, 120), 3), id=seed, tags=("even",) * (seed % 2 == 0)) for seed in range(7)]
+    return shard_folder(tmp_path_factory.mktemp("shards"), made)
+
+
+def test_a_whole_evaluation(shards, tmp_path):
+    seen = []
+    evaluation = score_model(shards, progress=lambda done, total: seen.append((done, total)))
+    assert list(evaluation.predictors) == ["classical", "colour", "components"]
+    assert seen == [(k, 7) for k in range(1, 8)]
+    save_evaluation(evaluation, tmp_path / "out")
+    tree = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert tree == json.loads(json.dumps(evaluation.to_json()))
+    assert tree["pictures"] == 7
+    assert tree["tags"]["even"]["pictures"] == 4
+    assert tree["data"]["split"] == "val"
+    assert {row["sample"] for row in tree["rows"]} == set(range(7))
+    sheet = cv2.imread(str(tmp_path / "out" / "examples.png"))
+    assert sheet.shape[0] > 6 * 260
+    assert sheet.shape[1] > 5 * 340
+
+
+def test_settings_of_the_first_method_leave_the_baselines_alone(shards):
+    plain = score_model(shards, limit=3)
+    changed = score_model(shards, limit=3, overrides=["grouping.method=components", "data.thickness=4"])
+    assert changed.first.grouping.method == "components"
+    assert changed.report.data.thickness == 4
+    assert {n: p.grouping for n, p in changed.predictors.items() if n in BASELINES} == dict(BASELINES)
+    assert plain.report.pictures() == changed.report.pictures() == 3
+    assert [row.sample for row in plain.report.rows if row.method == "colour"] == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"split": "test"}, "Known: val"),
+        ({"model": "nowhere"}, "nowhere"),
+        ({"overrides": ["data.category=lines"]}, "'line'"),
+        ({"overrides": ["training.lr=1"]}, "grouping"),
+        ({"overrides": ["data.thickness=0"]}, "thickness"),
+        ({"device": "gpu", "model": None}, None),
+    ],
+)
+def test_wrong_settings(shards, settings, word):
+    if word is None:
+        assert score_model(shards, limit=1, **settings).first.model is None
+        return
+    with pytest.raises(UserError, match=word):
+        score_model(shards, limit=1, **settings)
+
+
+def test_category_of_the_truth(tmp_path):
+    sample = draw_sample([np.array([[5, 5], [60, 40]]), np.array([[5, 40], [60, 5]])], (48, 64))
+    lines = (sample.instances[0], replace(sample.instances[1], category="axis"))
+    folder = shard_folder(tmp_path, [replace(sample, instances=lines)])
+    assert score_model(folder).report.rows[0].lines == 2
+    assert score_model(folder, overrides=["data.category=7"]).report.rows[0].lines == 1
+
+
+def test_baselines_bring_their_own_candidates():
+    assert {name: p.grouping.method for name, p in baselines().items()} == {
+        "colour": "colour",
+        "components": "components",
+    }
+    assert all(p.model is None and p.grouping.candidates != GroupingConfig().candidates for p in baselines().values())
