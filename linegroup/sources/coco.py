@@ -3,56 +3,36 @@
 from __future__ import annotations
 
 import json
-from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from linegroup.errors import UserError
-from linegroup.files import sha256_of
+from linegroup.errors import UserError, unknown_name
+from linegroup.files import sync_folder
 from linegroup.sample import Instance, Sample
+from linegroup.sources.coco_index import Record, Reject, make_index, records
 from linegroup.sources.coco_parse import (
     BadRecord,
     CocoOptions,
     ImageHeader,
+    Points,
+    is_crowd,
     load_picture,
     parse_category,
-    parse_id,
     parse_ignored,
     parse_image,
     parse_line,
 )
 from linegroup.sources.coco_write import write_coco
-from linegroup.sources.json_stream import Member, stream_members
 
 __all__ = ["CocoOptions", "Partition", "Reject", "partition_coco", "read_coco", "read_part", "write_coco"]
 
-ARRAYS = ("images", "annotations", "categories")
 SPILL_CHARACTERS = 8 << 20
 """Text held back before it is appended to the parts' files."""
 
-
-@dataclass(frozen=True)
-class Reject:
-    """A record that was left out.
-
-    Attributes:
-        image_id: Its picture, where that is known.
-        annotation_id: The annotation, where it is one and has a number.
-        reason: Why.
-    """
-
-    image_id: int | None
-    annotation_id: int | None
-    reason: str
-
-    def to_json(self) -> dict[str, int | str | None]:
-        """Plain data."""
-        return asdict(self)
+_DEFAULT = CocoOptions()
 
 
 @dataclass(frozen=True)
@@ -60,7 +40,7 @@ class Partition:
     """An annotation file cut into parts by ranges of image ids.
 
     Attributes:
-        parts: Files of records, one per line, in the order of the ranges.
+        parts: Files of records, one JSON object per line, in the order of the ranges.
         ranges: First and last image id of each part.
         categories: Names by number.
         rejects: Records that belong to no part.
@@ -77,7 +57,7 @@ class Partition:
 
 
 def read_coco(
-    annotations: Path, images: Path | None, options: CocoOptions | None = None
+    annotations: Path, images: Path | None, options: CocoOptions = _DEFAULT
 ) -> tuple[list[Sample], list[Reject]]:
     """All samples of an annotation file in the order of their ids, and what was left out.
 
@@ -87,194 +67,153 @@ def read_coco(
         options: Dialect and category.
 
     Raises:
-        UserError: the file is no usable COCO file at all.
+        UserError: the file is no usable COCO file at all, or there is no such category.
     """
-    options = options or CocoOptions()
-    index = _index(annotations)
+    index = make_index(annotations)
     rejects = list(index.rejects)
-    _check_category(options, index.categories)
-    records = list(_assigned(annotations, index, max(1, len(index.ids)), rejects))
-    samples, more = _read_records((member for _, member in records), index.categories, images, options)
+    kept: list[Record] = []
+    for found in records(index):
+        if isinstance(found, Reject):
+            rejects.append(found)
+        else:
+            kept.append(found)
+    samples, more = _to_samples(kept, index.categories, images, options)
     return samples, rejects + more
 
 
 def partition_coco(annotations: Path, folder: Path, images_per_part: int) -> Partition:
     """Cut an annotation file into one file per range of image ids, in `folder`.
 
-    Memory: the ids of the pictures, and a few megabytes. The same input gives the same files.
+    The same input gives the same files; they get their names when all are whole. Memory: 8 bytes per
+    record for the ids, some megabytes of text, and the rejects; never more than one open file.
 
     Raises:
         UserError: the file is no usable COCO file.
-        OSError: the parts cannot be written.
+        OSError: the parts cannot be written; nothing is left of them.
     """
-    index = _index(annotations)
+    index = make_index(annotations)
     rejects = list(index.rejects)
-    count = -(-len(index.ids) // images_per_part)
-    parts = tuple(folder / f"part-{number:08d}.jsonl" for number in range(count))
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        part.write_bytes(b"")
-    held: dict[int, list[str]] = {}
-    size = 0
-    for number, member in _assigned(annotations, index, images_per_part, rejects):
-        held.setdefault(number, []).append(f"{member.key[0]} {member.text}\n")
-        size += len(member.text)
-        if size > SPILL_CHARACTERS:
-            _append(parts, held)
-            size = 0
-    _append(parts, held)
-    firsts = range(0, len(index.ids), images_per_part)
-    ranges = tuple((index.ids[a], index.ids[min(a + images_per_part, len(index.ids)) - 1]) for a in firsts)
-    return Partition(parts, ranges, index.categories, tuple(rejects), len(index.ids), sha256_of(annotations))
+    starts = range(0, len(index.ids), images_per_part)
+    spill = _Spill(folder, len(starts))
+    try:
+        for found in records(index):
+            if isinstance(found, Reject):
+                rejects.append(found)
+            else:
+                place = index.place(found.image_id)
+                assert place is not None
+                spill.add(place // images_per_part, found)
+        parts = spill.finish()
+    except BaseException:
+        spill.remove()
+        raise
+    ids = index.ids.tolist()
+    ranges = tuple((ids[start], ids[min(start + images_per_part, len(ids)) - 1]) for start in starts)
+    return Partition(parts, ranges, index.categories, tuple(rejects), len(ids), index.digest)
 
 
 def read_part(
     part: Path, categories: Mapping[int, str], images: Path | None, options: CocoOptions
 ) -> tuple[list[Sample], list[Reject]]:
     """The samples of one part in the order of their ids, and what was left out (see `read_coco`)."""
-    keys = {"i": "images", "a": "annotations"}
     with part.open(encoding="utf-8") as stream:
-        records = [Member(keys[line[0]], json.loads(line[2:]), "") for line in stream]
-    return _read_records(records, categories, images, options)
+        kept = [Record(**json.loads(line)) for line in stream]
+    return _to_samples(kept, categories, images, options)
 
 
-@dataclass(frozen=True, eq=False)
-class _Index:
-    """Ids of the pictures, ascending and unique; categories; records that could not be placed."""
+class _Spill:
+    """Lines of text on their way to many files, with few of them in memory and one file open at a time."""
 
-    ids: array[int]
-    categories: dict[int, str]
-    rejects: tuple[Reject, ...]
+    def __init__(self, folder: Path, parts: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._paths = tuple(folder / f"part-{number:08d}.jsonl" for number in range(parts))
+        self._unfinished = [path.with_name(f".{path.name}.tmp") for path in self._paths]
+        self._held: dict[int, list[str]] = {}
+        self._size = 0
+        for path in self._unfinished:
+            path.write_bytes(b"")
 
+    def add(self, part: int, record: Record) -> None:
+        head = f'{{"key":"{record.key}","index":{record.index},"image_id":{record.image_id},"value":'
+        self._held.setdefault(part, []).append(f"{head}{record.text}}}\n")
+        self._size += len(record.text)
+        if self._size > SPILL_CHARACTERS:
+            self._flush()
 
-def _index(annotations: Path) -> _Index:
-    ids: array[int] = array("q")
-    categories: dict[int, str] = {}
-    rejects: list[Reject] = []
-    seen: set[str] = set()
-    for member in stream_members(annotations, ARRAYS):
-        seen.add(member.key)
-        if member.key == "images":
-            try:
-                if not isinstance(member.value, dict):
-                    raise BadRecord("an image must be an object")
-                ids.append(parse_id(member.value, "id"))
-            except BadRecord as error:
-                rejects.append(Reject(None, None, f"image: {error}"))
-        elif member.key == "categories":
-            _add_category(member.value, categories, rejects)
-    missing = [key for key in ARRAYS if key not in seen]
-    # An empty array leaves no element to see; files without any annotation are still files.
-    if "images" in missing and "annotations" in missing:
-        raise UserError(f"{annotations} is no COCO file: it has neither images nor annotations.")
-    return _Index(array("q", np.unique(np.array(ids, dtype=np.int64)).tolist()), categories, tuple(rejects))
+    def finish(self) -> tuple[Path, ...]:
+        self._flush()
+        for unfinished, path in zip(self._unfinished, self._paths, strict=True):
+            with unfinished.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            unfinished.replace(path)
+        sync_folder(self._folder)
+        return self._paths
 
+    def remove(self) -> None:
+        for path in (*self._unfinished, *self._paths):
+            path.unlink(missing_ok=True)
 
-def _add_category(record: object, categories: dict[int, str], rejects: list[Reject]) -> None:
-    try:
-        if not isinstance(record, dict) or not isinstance(record.get("name"), str):
-            raise BadRecord("a category must have an id and a name")
-        number = parse_id(record, "id")
-        if number in categories:
-            raise BadRecord(f"category {number} is declared twice")
-        categories[number] = record["name"]
-    except BadRecord as error:
-        rejects.append(Reject(None, None, f"category: {error}"))
+    def _flush(self) -> None:
+        for part in sorted(self._held):
+            with self._unfinished[part].open("a", encoding="utf-8", newline="") as stream:
+                stream.writelines(self._held[part])
+        self._held.clear()
+        self._size = 0
 
 
-def _check_category(options: CocoOptions, categories: Mapping[int, str]) -> None:
-    known = [*categories.values(), *map(str, categories)]
-    if options.category is not None and options.category not in known:
-        raise UserError(f"There is no category {options.category!r}; there are: {', '.join(known) or 'none'}.")
+@dataclass(frozen=True)
+class _Reading:
+    """What all records of a file are read with."""
+
+    categories: Mapping[int, str]
+    images: Path | None
+    options: CocoOptions
+
+    def check(self) -> None:
+        wanted = self.options.category
+        known = [*self.categories.values(), *map(str, self.categories)]
+        if wanted is not None and wanted not in known:
+            raise unknown_name("category", wanted, known)
+        if self.images is not None and not self.images.is_dir():
+            raise UserError(f"There is no image folder {self.images}.")
+
+    def wants(self, record: Mapping[str, Any]) -> bool:
+        name = parse_category(record, self.categories)
+        return self.options.category in (None, name, str(record["category_id"]))
 
 
-def _assigned(
-    annotations: Path, index: _Index, images_per_part: int, rejects: list[Reject]
-) -> Iterator[tuple[int, Member]]:
-    """Image and annotation records with the number of their part; those without a part become rejects."""
-    for member in stream_members(annotations, ARRAYS):
-        if member.key not in ("images", "annotations"):
-            continue
-        key = "id" if member.key == "images" else "image_id"
-        try:
-            if not isinstance(member.value, dict):
-                raise BadRecord("an annotation must be an object")
-            number = parse_id(member.value, key)
-        except BadRecord as error:
-            if member.key == "annotations":  # images of this kind were counted by the index
-                rejects.append(Reject(None, _number(member.value), f"annotation: {error}"))
-            continue
-        place = bisect_right(index.ids, number) - 1
-        if place < 0 or index.ids[place] != number:
-            rejects.append(Reject(number, _number(member.value), f"there is no image {number}"))
-            continue
-        yield place // images_per_part, member
-
-
-def _append(parts: tuple[Path, ...], held: dict[int, list[str]]) -> None:
-    for number in sorted(held):
-        with parts[number].open("a", encoding="utf-8", newline="") as stream:
-            stream.writelines(held[number])
-    held.clear()
-
-
-def _read_records(
-    records: Iterable[Member], categories: Mapping[int, str], images: Path | None, options: CocoOptions
+def _to_samples(
+    kept: Iterable[Record], categories: Mapping[int, str], images: Path | None, options: CocoOptions
 ) -> tuple[list[Sample], list[Reject]]:
-    headers: dict[int, ImageHeader] = {}
-    refused: dict[int, str] = {}
-    lines: dict[int, list[dict[str, Any]]] = {}
+    reading = _Reading(categories, images, options)
+    reading.check()
+    groups: dict[int, tuple[list[Record], list[Record]]] = {}
+    for record in kept:
+        headers, lines = groups.setdefault(record.image_id, ([], []))
+        (headers if record.key == "images" else lines).append(record)
+    samples: list[Sample] = []
     rejects: list[Reject] = []
-    for member in records:
-        if member.key == "annotations":
-            lines.setdefault(member.value["image_id"], []).append(member.value)
-            continue
-        number = member.value["id"]
+    for image_id in sorted(groups):
+        headers, lines = groups.pop(image_id)
         try:
-            if number in headers or number in refused:
-                raise BadRecord("an image with this id came before; the first is kept")
-            headers[number] = parse_image(member.value)
+            samples.append(_to_sample(headers, lines, reading, rejects))
         except BadRecord as error:
-            rejects.append(Reject(number, None, f"image: {error}"))
-            if number not in headers:
-                refused[number] = str(error)
-    samples = []
-    for number in sorted(headers):
-        try:
-            samples.append(_sample(headers[number], lines.get(number, []), categories, images, options, rejects))
-        except BadRecord as error:
-            refused[number] = str(error)
-            lost = len(lines.get(number, []))
-            rejects.append(Reject(number, None, f"image: {error}" + (f" (with its {lost} lines)" if lost else "")))
+            lost = f" (its {len(lines)} annotations are left out too)" if lines else ""
+            rejects.append(Reject(image_id, None, f"image: {error}{lost}", headers[0].where))
     return samples, rejects
 
 
-def _sample(
-    header: ImageHeader,
-    records: list[dict[str, Any]],
-    categories: Mapping[int, str],
-    images: Path | None,
-    options: CocoOptions,
-    rejects: list[Reject],
-) -> Sample:
-    content, size = (None, header.size) if images is None else load_picture(images, header)
-    if size is None:
-        raise BadRecord("width and height are missing")
-    instances: list[Instance] = []
-    ignore = list(header.ignore)
-    numbers: set[int] = set()
-    for record in records:
-        try:
-            number = parse_id(record, "id")
-            if number in numbers:
-                raise BadRecord("an annotation with this id came before in the same image; the first is kept")
-            if record.get("iscrowd") == 1:
-                ignore += parse_ignored(record)
-            elif _wanted(record, categories, options):
-                instances.append(parse_line(record, categories, options))
-            numbers.add(number)
-        except BadRecord as error:
-            rejects.append(Reject(header.id, _number(record), f"annotation: {error}"))
+def _to_sample(headers: list[Record], lines: list[Record], reading: _Reading, rejects: list[Reject]) -> Sample:
+    for other in headers[1:]:
+        # Of two pictures with one id nobody knows to which one the lines belong.
+        if other.value != headers[0].value:
+            raise BadRecord(f"its id stands there {len(headers)} times with different contents")
+    header = parse_image(headers[0].value)
+    content, size = (None, header.size) if reading.images is None else load_picture(reading.images, header)
+    repeated = f"image: repeats {headers[0].where} word by word"
+    rejects += [Reject(header.id, None, repeated, other.where) for other in headers[1:]]
+    instances, ignore = _to_instances(header, lines, reading, rejects)
     return Sample(
         id=header.id,
         size=size,
@@ -288,13 +227,19 @@ def _sample(
     )
 
 
-def _wanted(record: Mapping[str, Any], categories: Mapping[int, str], options: CocoOptions) -> bool:
-    if options.category is None:
-        return True
-    name = parse_category(record, categories)
-    return options.category in (name, str(record["category_id"]))
-
-
-def _number(record: object) -> int | None:
-    value = record.get("id") if isinstance(record, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _to_instances(
+    header: ImageHeader, lines: list[Record], reading: _Reading, rejects: list[Reject]
+) -> tuple[list[Instance], list[Points]]:
+    instances: list[Instance] = []
+    ignore = list(header.ignore)
+    for record in lines:
+        try:
+            if not reading.wants(record.value):
+                continue
+            if is_crowd(record.value):
+                ignore += parse_ignored(record.value)
+            else:
+                instances.append(parse_line(record.value, reading.categories, reading.options))
+        except BadRecord as error:
+            rejects.append(Reject(header.id, record.value["id"], f"annotation: {error}", record.where))
+    return instances, ignore

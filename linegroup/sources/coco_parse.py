@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,16 @@ from linegroup.sample import COORDINATE_LIMIT, KINDS, Instance
 
 LARGEST_ID = 2**63 - 1
 
-_IMAGE_KEYS = frozenset({"id", "file_name", "width", "height", "group", "tags", "ignore", "meta"})
-_LINE_KEYS = frozenset(
-    [
-        "id",
-        "image_id",
-        "category_id",
-        "polyline",
-        "pieces",
-        "segmentation",
-        "keypoints",
-        "num_keypoints",
-        "bbox",
-        "area",
-        "iscrowd",
-        "kind",
-        "closed",
-        "thickness",
-        "z",
-        "meta",
-    ]
-)
+LARGEST_FILE = 1 << 28
+"""Bytes of an image file beyond which it is not read."""
+
+OWN_KEY = "linegroup"
+"""Key of an object with what COCO has no place for, in images and annotations."""
+
+IMAGE_KEYS = frozenset({"id", "file_name", "width", "height", "group", "tags", OWN_KEY})
+_LINE_FACTS = {"id", "image_id", "category_id", "iscrowd", "area", "bbox", "num_keypoints", "thickness", OWN_KEY}
+LINE_KEYS = frozenset(_LINE_FACTS | {"pieces", "polyline", "segmentation", "keypoints"})
+"""Keys that are understood; all others are carried in `meta`."""
 
 Points = NDArray[np.float32]
 
@@ -51,7 +40,8 @@ class CocoOptions:
     """How annotations are read.
 
     Attributes:
-        dialect: `coco`; or `bbox_polyline`, where `bbox` holds a flat polyline of more than two points.
+        dialect: `coco`; or `bbox_polyline`, where `bbox` holds a flat polyline of more than two points
+            (unless the annotation has `pieces` or `polyline`).
         category: Name or number of the category to keep; None: all.
     """
 
@@ -61,48 +51,44 @@ class CocoOptions:
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
-    """What an image record says."""
+    """What an image record says; see `Sample`."""
 
     id: int
     name: str
-    size: tuple[int, int] | None
+    size: tuple[int, int]
     group: str
     tags: tuple[str, ...]
     ignore: tuple[Points, ...]
     meta: Mapping[str, Any]
 
 
-def parse_image(record: object) -> ImageHeader:
+def parse_image(record: Mapping[str, Any]) -> ImageHeader:
     """An image record, checked.
 
     Raises:
         BadRecord: with the reason.
     """
-    if not isinstance(record, dict):
-        raise BadRecord(f"an image must be an object; got {_kind(record)}")
-    width, height = record.get("width"), record.get("height")
-    for name, value in (("width", width), ("height", height)):
-        if value is not None and (_is_no_int(value) or not 1 <= value <= COORDINATE_LIMIT):
-            raise BadRecord(f"{name} must be a whole number of pixels, at least 1; got {_show(value)}")
-    name = record.get("file_name", "")
+    name, group, tags = record.get("file_name", ""), record.get("group", ""), record.get("tags", [])
     if not isinstance(name, str):
         raise BadRecord(f"file_name must be text; got {_kind(name)}")
-    group, tags = record.get("group", ""), record.get("tags", [])
+    if is_whole(group):
+        group = str(group)
     if not isinstance(group, str):
         raise BadRecord(f"group must be text; got {_kind(group)}")
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise BadRecord("tags must be an array of texts")
-    ignore = record.get("ignore", [])
+    own = _own(record)
+    ignore = own.get("ignore", [])
     if not isinstance(ignore, list):
-        raise BadRecord(f"ignore must be an array of polygons; got {_kind(ignore)}")
+        raise BadRecord(f"{OWN_KEY}.ignore must be an array of polygons; got {_kind(ignore)}")
     return ImageHeader(
         id=parse_id(record, "id"),
         name=name,
-        size=None if width is None or height is None else (height, width),
+        size=(_extent(record, "height"), _extent(record, "width")),
         group=group,
         tags=tuple(tags),
-        ignore=tuple(parse_points(polygon, "ignore") for polygon in ignore),
-        meta=_meta(record, _IMAGE_KEYS),
+        ignore=tuple(parse_points(polygon, f"{OWN_KEY}.ignore") for polygon in ignore),
+        meta=_meta(record, IMAGE_KEYS, own),
     )
 
 
@@ -114,31 +100,40 @@ def parse_line(record: Mapping[str, Any], categories: Mapping[int, str], options
     """
     parts = _parts(record, options)
     xy = np.concatenate(parts)
-    if len(xy) < 2:
-        raise BadRecord("a line needs at least two points; got one")
     if (xy == xy[0]).all():
-        raise BadRecord("all points are the same: the line has no length")
-    kind = record.get("kind", "polyline")
+        raise BadRecord(f"the line has no length: all its points ({len(xy)}) are the same")
+    own = _own(record)
+    kind, closed, z = own.get("kind", "polyline"), own.get("closed", False), own.get("z", 0)
     if kind not in KINDS:
-        raise BadRecord(f"kind must be one of {', '.join(KINDS)}; got {_show(kind)}")
-    closed = record.get("closed", False)
+        raise BadRecord(f"{OWN_KEY}.kind must be one of {', '.join(KINDS)}; got {_show(kind)}")
     if not isinstance(closed, bool):
-        raise BadRecord(f"closed must be true or false; got {_show(closed)}")
-    z = record.get("z", 0)
-    if _is_no_int(z) or abs(z) > LARGEST_ID:
-        raise BadRecord(f"z must be a whole number; got {_show(z)}")
+        raise BadRecord(f"{OWN_KEY}.closed must be true or false; got {_show(closed)}")
+    if not is_whole(z) or abs(z) > LARGEST_ID:
+        raise BadRecord(f"{OWN_KEY}.z must be a whole number; got {_show(z)}")
     starts = np.cumsum([0, *(len(part) for part in parts)])[:-1]
     return Instance(
-        id=parse_id(record, "id"),
+        id=parse_id(own if "id" in own else record, "id"),
         xy=xy,
         category=parse_category(record, categories),
         kind=kind,
-        parts=tuple(int(start) for start in starts),
+        parts=tuple(starts.tolist()),
         closed=closed,
         thickness=_thickness(record),
         z=z,
-        meta=_meta(record, _LINE_KEYS),
+        meta=_meta(record, LINE_KEYS, own),
     )
+
+
+def is_crowd(record: Mapping[str, Any]) -> bool:
+    """Whether an annotation marks a region without truth.
+
+    Raises:
+        BadRecord: `iscrowd` is neither 0 nor 1.
+    """
+    value = record.get("iscrowd", 0)
+    if not isinstance(value, int) or value not in (0, 1):
+        raise BadRecord(f"iscrowd must be 0 or 1; got {_show(value)}")
+    return bool(value)
 
 
 def parse_ignored(record: Mapping[str, Any]) -> tuple[Points, ...]:
@@ -147,10 +142,13 @@ def parse_ignored(record: Mapping[str, Any]) -> tuple[Points, ...]:
     Raises:
         BadRecord: it has none.
     """
-    polygons = record.get("segmentation")
-    if not isinstance(polygons, list) or not polygons:
-        raise BadRecord("an iscrowd annotation needs polygons in segmentation")
-    return tuple(parse_points(polygon, "segmentation") for polygon in polygons)
+    value = record.get("segmentation")
+    if isinstance(value, dict):
+        raise BadRecord("segmentation is a run-length mask; give polygons")
+    polygons = _several(value, "segmentation") if value else []
+    if not polygons or min(map(len, polygons)) < 3:
+        raise BadRecord("an iscrowd annotation needs polygons of at least 3 points in segmentation")
+    return tuple(polygons)
 
 
 def parse_id(record: Mapping[str, Any], key: str) -> int:
@@ -160,7 +158,7 @@ def parse_id(record: Mapping[str, Any], key: str) -> int:
         BadRecord: it is not one.
     """
     value = record.get(key)
-    if _is_no_int(value) or not isinstance(value, int) or not 0 <= value <= LARGEST_ID:
+    if not is_whole(value) or not 0 <= value <= LARGEST_ID:
         raise BadRecord(f"{key} must be a whole number ≥ 0; got {_show(value)}")
     return value
 
@@ -172,7 +170,7 @@ def parse_category(record: Mapping[str, Any], categories: Mapping[int, str]) -> 
         BadRecord: the category is not declared.
     """
     number = record.get("category_id")
-    if isinstance(number, bool) or not isinstance(number, int) or number not in categories:
+    if not is_whole(number) or number not in categories:
         raise BadRecord(f"category_id {_show(number)} is not among the categories")
     return categories[number]
 
@@ -209,17 +207,13 @@ def load_picture(root: Path, header: ImageHeader) -> tuple[bytes, tuple[int, int
         BadRecord: the name leads elsewhere, there is no such file, it cannot be decoded, or its size is
             not the one that the record says.
     """
-    path = safe_path(root, header.name)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadRecord(f"cannot read {header.name!r}: {error.strerror or error}") from None
+    content = _read_file(safe_path(root, header.name), header.name)
     try:
         picture = decode(content)
     except ImageError as error:
         raise BadRecord(f"{header.name!r}: {error}") from None
     size = (picture.pixels.shape[0], picture.pixels.shape[1])
-    if header.size is not None and header.size != size:
+    if header.size != size:
         turned = f" after its EXIF orientation {picture.orientation} was undone" if picture.orientation != 1 else ""
         said = f"{header.size[1]} × {header.size[0]}"
         raise BadRecord(f"{header.name!r} is {size[1]} × {size[0]} pixels{turned}, its record says {said}")
@@ -238,35 +232,47 @@ def safe_path(root: Path, name: str) -> Path:
         raise BadRecord(f"file_name {_show(name)} leads out of the image folder")
     try:
         path = (root / name).resolve()
-    except (OSError, RuntimeError):  # a loop of links, a name too long
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long or not of this system
         raise BadRecord(f"file_name {_show(name)} cannot be followed") from None
     if not path.is_relative_to(root.resolve()):
         raise BadRecord(f"file_name {_show(name)} leads out of the image folder")
     return path
 
 
+def _read_file(path: Path, name: str) -> bytes:
+    try:
+        # A pipe or device would never end; a folder is no picture.
+        if path.exists() and not path.is_file():
+            raise BadRecord(f"{_show(name)} is no regular file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise BadRecord(f"{_show(name)} has more than {LARGEST_FILE >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRecord(f"cannot read {_show(name)}: {error.strerror or error}") from None
+
+
 def _parts(record: Mapping[str, Any], options: CocoOptions) -> list[Points]:
-    if options.dialect == "bbox_polyline":
-        return [_bbox_polyline(record.get("bbox"))]
-    if record.get("pieces"):
-        return _several(record["pieces"], "pieces")
-    if record.get("polyline"):
-        return _several(record["polyline"], "polyline")
+    for key in ("pieces", "polyline"):
+        if record.get(key):
+            return _several(record[key], key)
+    if options.dialect == "bbox_polyline" and record.get("bbox"):
+        return [_bbox_polyline(record["bbox"])]
     if record.get("segmentation"):
         return _several(record["segmentation"], "segmentation")
     if record.get("keypoints"):
         return [_keypoints(record["keypoints"])]
-    raise BadRecord("no points: polyline, segmentation and keypoints are all missing or empty")
+    box = " (a bbox alone is a box)" if record.get("bbox") and options.dialect == "coco" else ""
+    raise BadRecord(f"no points: pieces, polyline, segmentation and keypoints are all missing or empty{box}")
 
 
 def _several(value: object, key: str) -> list[Points]:
     if isinstance(value, dict):
         raise BadRecord(f"{key} is a run-length mask; a polyline is needed")
-    flat = not isinstance(value, list) or not all(isinstance(part, list) for part in value)
-    pairs = not flat and isinstance(value, list) and all(len(p) == 2 and not isinstance(p[0], list) for p in value)
-    if flat or pairs:
+    if not isinstance(value, list) or not all(isinstance(part, list) for part in value):
         return [parse_points(value, key)]
-    assert isinstance(value, list)
+    # [[x, y], [x, y]] is one part as a list of points, but `pieces` may well be single dots.
+    if key != "pieces" and all(len(part) == 2 and not isinstance(part[0], list) for part in value):
+        return [parse_points(value, key)]
     return [parse_points(part, key) for part in value]
 
 
@@ -281,29 +287,52 @@ def _keypoints(value: object) -> Points:
         raise BadRecord("keypoints must be a flat list of x, y, visibility")
     if not all(type(v) in (int, float) and v in (0, 1, 2) for v in value[2::3]):
         raise BadRecord("keypoints must have a visibility of 0, 1 or 2")
+    if not any(value[2::3]):
+        raise BadRecord("keypoints has no visible point")
     visible = [c for i in range(0, len(value), 3) if value[i + 2] for c in value[i : i + 2]]
     return parse_points(visible, "keypoints")
 
 
 def _thickness(record: Mapping[str, Any]) -> float | None:
-    style = record.get("style")
-    value = record.get("thickness", style.get("width") if isinstance(style, dict) else None)
-    if value is None:
-        return None
-    if type(value) not in (int, float) or not 0 < value <= COORDINATE_LIMIT:
+    if "thickness" not in record:
+        # Other programs' `style` may say its width in units of their own, as text; then there is none.
+        style = record.get("style")
+        width = style.get("width") if isinstance(style, dict) else None
+        return float(width) if _is_width(width) else None
+    value = record["thickness"]
+    if value is not None and not _is_width(value):
         raise BadRecord(f"thickness must be a number of pixels above 0; got {_show(value)}")
-    return float(value)
+    return None if value is None else float(value)
 
 
-def _meta(record: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
-    meta = record.get("meta", {})
+def _is_width(value: object) -> TypeGuard[float]:
+    return type(value) in (int, float) and 0 < value <= COORDINATE_LIMIT  # type: ignore[operator]
+
+
+def _extent(record: Mapping[str, Any], key: str) -> int:
+    value = record.get(key)
+    if not is_whole(value) or not 1 <= value <= COORDINATE_LIMIT:
+        raise BadRecord(f"{key} must be a whole number of pixels, at least 1; got {_show(value)}")
+    return value
+
+
+def _own(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = record.get(OWN_KEY, {})
+    if not isinstance(own, dict):
+        raise BadRecord(f"{OWN_KEY} must be an object; got {_kind(own)}")
+    return own
+
+
+def _meta(record: Mapping[str, Any], known: frozenset[str], own: Mapping[str, Any]) -> dict[str, Any]:
+    meta = own.get("meta", {})
     if not isinstance(meta, dict):
-        raise BadRecord(f"meta must be an object; got {_kind(meta)}")
+        raise BadRecord(f"{OWN_KEY}.meta must be an object; got {_kind(meta)}")
     return {**{key: value for key, value in record.items() if key not in known}, **meta}
 
 
-def _is_no_int(value: object) -> bool:
-    return isinstance(value, bool) or not isinstance(value, int)
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a JSON value is a whole number; `true` is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _kind(value: object) -> str:
@@ -313,4 +342,4 @@ def _kind(value: object) -> str:
 
 def _show(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return "nothing" if value is None else text if len(text) <= 60 else text[:57] + "…"

@@ -1,155 +1,214 @@
-"""Reading large JSON files one array element at a time, with memory for the largest element only."""
+"""Reading a JSON object that is larger than memory: its arrays come element by element."""
 
 from __future__ import annotations
 
+import codecs
+import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from linegroup.errors import UserError
 
 CHUNK = 1 << 20
-"""Characters read at a time."""
+"""Bytes that are read at a time, at least."""
 
-_SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
-_CERTAIN = 64
-"""An error this many characters before the end of what was read is not for want of more text."""
+_SPACE = re.compile(r"[ \t\n\r]*")
+_SCALAR = re.compile(r"[^\s,\]}]*")
+_MARK = re.compile(r'"(?:[^"\\]|\\.)*+("?)|[\[\]{}]', re.DOTALL)
+_LONGEST_LITERAL = len("-Infinity")
+_LONGEST_CUT = len("e+")
 
 
-class Member(NamedTuple):
-    """A value of the top-level object, or one element of an array in it.
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of a top-level array, or the whole of another top-level value.
 
     Attributes:
-        key: Name in the object.
-        value: The decoded value; `NaN` and `Infinity` are read as Python writes them.
-        text: Its JSON text, on one line.
+        key: The top-level key.
+        index: Place in the array, from 0; None for a value that is no array.
+        value: What the element says; NaN and ±Infinity are let through, for the caller to refuse.
+        text: The same as it stands in the file, without line breaks: a copy costs no encoding.
+        problem: Why the element is well-formed but cannot be held (`value` is None then), or "".
     """
 
     key: str
+    index: int | None
     value: Any
     text: str
+    problem: str = ""
 
 
-def stream_members(path: Path, arrays: Collection[str]) -> Iterator[Member]:
-    """The members of a JSON file's top-level object, in order.
+class JsonObject:
+    """A file with one JSON object, read from start to end with memory for its largest element only.
 
-    Members named in `arrays` come element by element; the others whole, once. A byte order mark is
-    skipped.
-
-    Raises:
-        UserError: the file cannot be read, is not UTF-8, not JSON, cut short, nested too deeply, no
-            object, or one of `arrays` is no array. The message says where.
+    Attributes:
+        path: The file; UTF-8, with or without byte order mark.
+        digest: SHA-256 of the file as hexadecimal, known when `elements` has come to the end; else "".
+        keys: Top-level keys met so far; also those of empty arrays.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield from _members(_Buffer(stream, path), arrays)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): {error.reason}.") from None
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror or error}.") from None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.digest = ""
+        self.keys: list[str] = []
+
+    def elements(self) -> Iterator[Element]:
+        """Every element of every top-level array and every other top-level value, in the file's order.
+
+        Raises:
+            UserError: the file cannot be read, is no UTF-8, no JSON (with the position), no object, or has
+                a key twice.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                yield from self._elements(_Text(self.path, stream))
+        except OSError as error:
+            raise UserError(f"Cannot read {self.path}: {error.strerror or error}.") from None
+
+    def _elements(self, text: _Text) -> Iterator[Element]:
+        self.keys = []
+        if text.peek() != "{":
+            raise text.error("the file must hold one JSON object {…}")
+        text.pos += 1
+        while text.comma_or_end("}", first=not self.keys):
+            self.keys.append(self._key(text))
+            yield from _values(text, self.keys[-1])
+        if text.peek():
+            raise text.error("something follows the end of the object")
+        self.digest = text.digest()
+
+    def _key(self, text: _Text) -> str:
+        if text.peek() != '"':
+            raise text.error("expected a key in double quotes")
+        key = str(text.value()[0])
+        if key in self.keys:
+            raise text.error(f"the key {key[:80]!r} stands there twice")
+        if text.peek() != ":":
+            raise text.error("expected ':' after a key")
+        text.pos += 1
+        return key
 
 
-def _members(buffer: _Buffer, arrays: Collection[str]) -> Iterator[Member]:
-    if buffer.peek() != "{":
-        raise buffer.error("a JSON object with images, annotations and categories was expected")
-    buffer.skip()
-    if buffer.peek() == "}":
-        buffer.skip()
-    else:
-        more = True
-        while more:
-            key, _ = buffer.value()
-            if not isinstance(key, str):
-                raise buffer.error("a name in quotation marks was expected")
-            buffer.expect(":")
-            if key in arrays:
-                if buffer.peek() != "[":
-                    raise buffer.error(f"{key!r} must be an array")
-                yield from _elements(buffer, key)
-            else:
-                yield Member(key, *buffer.value())
-            more = buffer.expect(",}") == ","
-    if buffer.peek():
-        raise buffer.error("there is more after the end of the JSON object")
-
-
-def _elements(buffer: _Buffer, key: str) -> Iterator[Member]:
-    buffer.skip()
-    if buffer.peek() == "]":
-        buffer.skip()
+def _values(text: _Text, key: str) -> Iterator[Element]:
+    if text.peek() != "[":
+        yield Element(key, None, *text.value())
         return
-    more = True
-    while more:
-        yield Member(key, *buffer.value())
-        more = buffer.expect(",]") == ","
+    text.pos += 1
+    index = 0
+    while text.comma_or_end("]", first=index == 0):
+        text.peek()
+        yield Element(key, index, *text.value())
+        index += 1
 
 
-class _Buffer:
-    """A window of the text that grows as far as one value needs and forgets what was read."""
+class _Text:
+    """A window of decoded text that moves over the file."""
 
-    def __init__(self, stream: IO[str], path: Path) -> None:
-        self.stream, self.path = stream, path
-        self.text, self.at, self.dropped, self.ended = "", 0, 0, False
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        self.pos = 0
+        self._path, self._stream = path, stream
+        self._hash = hashlib.sha256()
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._buffer, self._ended = "", False
+        self._bytes = self._gone = self._lines = 0
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
 
     def peek(self) -> str:
-        """The next character that is not white space; "" at the end."""
+        """The next character that is no space, "" at the end of the file; `pos` moves to it."""
         while True:
-            match = _SPACE.match(self.text, self.at)
-            self.at = match.end() if match else self.at
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if not self._grow():
+            self.pos = _SPACE.match(self._buffer, self.pos).end()  # type: ignore[union-attr]
+            if self.pos < len(self._buffer):
+                return self._buffer[self.pos]
+            if self._ended:
                 return ""
+            self._fill()
 
-    def skip(self) -> None:
-        """Pass the character that `peek` saw."""
-        self.at += 1
-
-    def expect(self, wanted: str) -> str:
-        """Pass one of the wanted characters and return it."""
+    def comma_or_end(self, end: str, first: bool) -> bool:
+        """Step over what separates two members; False when `end` was there instead."""
         found = self.peek()
-        if not found or found not in wanted:
-            raise self.error(f"expected {' or '.join(map(repr, wanted))}")
-        self.skip()
-        return found
-
-    def value(self) -> tuple[Any, str]:
-        """The next value and its text."""
-        self.peek()
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self.text, self.at)
-            except json.JSONDecodeError as error:
-                unfinished = error.pos > len(self.text) - _CERTAIN or error.msg.startswith("Unterminated string")
-                if unfinished and self._grow():
-                    continue
-                raise self.error(error.msg, error.pos) from None
-            except RecursionError:
-                raise self.error("nested too deeply") from None
-            except ValueError as error:  # a number of thousands of digits
-                raise self.error(str(error)) from None
-            # A number that ends with the text may go on behind it.
-            if end == len(self.text) and self._grow():
-                continue
-            text = self.text[self.at : end].replace("\n", " ").replace("\r", " ")
-            self.at = end
-            return value, text
-
-    def error(self, what: str, at: int | None = None) -> UserError:
-        """An error at a place in the file."""
-        place = self.dropped + (self.at if at is None else at)
-        end = " (the file ends there: it is cut short)" if self.ended and place >= self.dropped + len(self.text) else ""
-        return UserError(f"{self.path} is not usable JSON at character {place}: {what}{end}.")
-
-    def _grow(self) -> bool:
-        if self.ended:
+        if found == end:
+            self.pos += 1
             return False
-        rest = self.text[self.at :]
-        # At least doubling, so that a long value is not decoded anew too often.
-        more = self.stream.read(max(CHUNK, len(rest)))
-        self.dropped += self.at
-        self.text, self.at, self.ended = rest + more, 0, not more
-        return bool(more)
+        if first:
+            return True
+        if found != ",":
+            raise self.error(f"expected ',' or '{end}'" + ("" if found else ", but the file ends here"))
+        self.pos += 1
+        return True
+
+    def value(self) -> tuple[Any, str, str]:
+        """Step over the value at `pos`: the value, its text, and why it could not be held, or ""."""
+        while True:
+            value, problem = None, ""
+            try:
+                value, end = _DECODER.raw_decode(self._buffer, self.pos)
+            except json.JSONDecodeError as error:
+                if self._ended or not self._may_be_cut(error):
+                    raise self.error(error.msg, error.pos) from None
+                end = len(self._buffer)
+            except RecursionError:
+                end, problem = self._skip(), "it is nested too deeply"
+            except ValueError as error:
+                # Python refuses to convert numbers of thousands of digits.
+                end, problem = self._skip(), f"it holds a value that cannot be read: {error}"
+            # What reads as a number may go on behind the window's end: 1 as 12, 1.5 or 1e+5.
+            if end + _LONGEST_CUT < len(self._buffer) or self._ended:
+                start, self.pos = self.pos, end
+                text = self._buffer[start:end].replace("\n", " ").replace("\r", " ")
+                return value, text, problem
+            self._fill()
+
+    def error(self, what: str, pos: int | None = None) -> UserError:
+        at = self.pos if pos is None else pos
+        line = self._lines + self._buffer.count("\n", 0, at) + 1
+        if at >= len(self._buffer) and self._ended and "file ends" not in what:
+            what += ", but the file ends here"
+        return UserError(
+            f"{self._path} is no valid JSON at character {self._gone + at + 1:,} (line {line:,}): {what}."
+            " Write the file again."
+        )
+
+    def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
+        near_end = error.pos >= len(self._buffer) - _LONGEST_LITERAL
+        return near_end or error.msg.startswith("Unterminated string")
+
+    def _skip(self) -> int:
+        """Where the value at `pos` ends, by its brackets alone; the window's end when it goes on behind it."""
+        if self._buffer[self.pos] not in '[{"':
+            return _SCALAR.match(self._buffer, self.pos).end()  # type: ignore[union-attr]
+        depth = 0
+        for mark in _MARK.finditer(self._buffer, self.pos):
+            if mark[0] in "[{":
+                depth += 1
+            elif mark[0] in "]}":
+                depth -= 1
+            elif not mark[1]:
+                break
+            if depth == 0:
+                return mark.end()
+        if self._ended:
+            raise self.error("unclosed brackets", len(self._buffer))
+        return len(self._buffer)
+
+    def _fill(self) -> None:
+        """Drop what is behind `pos` and read as much again as is left, so that long elements cost linear time."""
+        self._lines += self._buffer.count("\n", 0, self.pos)
+        self._gone += self.pos
+        self._buffer, self.pos = self._buffer[self.pos :], 0
+        content = self._stream.read(max(CHUNK, len(self._buffer)))
+        self._hash.update(content)
+        self._ended = not content
+        try:
+            self._buffer += self._decoder.decode(content, final=self._ended)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{self._path} is not UTF-8 text near byte {self._bytes + error.start:,}: save it as UTF-8."
+            ) from None
+        self._bytes += len(content)
