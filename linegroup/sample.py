@@ -134,6 +134,7 @@ class Field:
         foreground: `(N,) float32` in [0, 1], probability of being on a line.
         colour: `(N, 3) float32`, CIE Lab (L 0..100).
         size: `(height, width)` of the picture.
+        page: `(P, 3) float32`, Lab colours of the paper, the commonest first; P = 0 where unknown.
     """
 
     positions: NDArray[np.int32]
@@ -141,6 +142,7 @@ class Field:
     foreground: NDArray[np.float32]
     colour: NDArray[np.float32]
     size: tuple[int, int]
+    page: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
 
     def __post_init__(self) -> None:
         n = len(self.positions)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from linegroup.config import GroupingConfig
 from linegroup.errors import unknown_name
 from linegroup.grouping.candidates import CANDIDATES, make_field
+from linegroup.grouping.classical import group_classical
 from linegroup.grouping.colour import group_colour
 from linegroup.grouping.components import group_components
 from linegroup.grouping.dbscan import group_dbscan
@@ -19,6 +20,7 @@ from linegroup.sample import Field, Groups, Maps
 GROUPERS: dict[str, Callable[[Field, GroupingConfig], Groups]] = {
     "dbscan": group_dbscan,
     "hdbscan": group_hdbscan,
+    "classical": group_classical,
     "colour": group_colour,
     "components": group_components,
 }

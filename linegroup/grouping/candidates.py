@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
-from linegroup.grouping.ink import non_background
+from linegroup.grouping.ink import non_background, page_colours
 from linegroup.sample import Field, Maps
 
 Pixels = NDArray[np.uint8]
@@ -78,4 +78,5 @@ def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Fie
     else:
         features, foreground = np.ascontiguousarray(maps.embedding[:, ys, xs].T), maps.foreground[ys, xs]
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
-    return Field(positions, features, foreground, np.asarray(lab[ys, xs]), (pixels.shape[0], pixels.shape[1]))
+    size = (pixels.shape[0], pixels.shape[1])
+    return Field(positions, features, foreground, np.asarray(lab[ys, xs]), size, page_colours(pixels))

@@ -25,22 +25,17 @@ def non_background(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(nearest > CONTRAST)
 
 
-def page_colours(pixels: NDArray[np.uint8], share: float = 0.03) -> list[NDArray[np.float32]]:
-    """Lab colours `(3,)` of the flat areas that make up the page, the commonest first; at least one.
+def page_colours(pixels: NDArray[np.uint8], share: float = 0.03) -> NDArray[np.float32]:
+    """Lab colours `(P, 3)`, 1 ≤ P ≤ 4, of the flat areas that make up the page, the commonest first.
 
     Flat means that the 7×7 pixels around have one colour: lines and text never fill such a window.
     """
-    binned = (pixels // _BIN).astype(np.int64)
+    binned = (pixels // _BIN).astype(np.int32)
     key = (binned[..., 0] * 32 + binned[..., 1]) * 32 + binned[..., 2]
     kernel = np.ones((7, 7), dtype=np.uint8)
-    flat = (cv2.dilate(pixels, kernel).astype(np.int16) - cv2.erode(pixels, kernel)).max(axis=2) <= 2 * _BIN
-    chosen = key[flat] if flat.any() else key.ravel()
-    bins, counts = np.unique(chosen, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    large = [b for b, n in zip(bins[order], counts[order], strict=True) if n >= share * key.size] or [bins[order[0]]]
-    return [_mean_lab(pixels[key == b]) for b in large[:4]]
-
-
-def _mean_lab(colours: NDArray[np.uint8]) -> NDArray[np.float32]:
-    mean = colours.reshape(-1, 3).astype(np.float32).mean(axis=0) / 255
-    return np.asarray(cv2.cvtColor(mean[None, None], cv2.COLOR_RGB2Lab)[0, 0])
+    flat = (cv2.dilate(pixels, kernel) - cv2.erode(pixels, kernel)).max(axis=2) <= 2 * _BIN
+    counts = np.bincount(key[flat] if flat.any() else key.ravel())
+    order = np.argsort(-counts, kind="stable")[:4]
+    large = [b for b in order if counts[b] >= share * key.size] or [order[0]]
+    mean = np.array([pixels[key == b].mean(axis=0) for b in large], dtype=np.float32) / 255
+    return np.asarray(cv2.cvtColor(mean[None], cv2.COLOR_RGB2Lab)[0])
