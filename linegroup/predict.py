@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -12,30 +11,28 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from linegroup import __version__
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import GROUPERS, group_field, make_field
+from linegroup.grouping import group_field, make_field
 from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups
 from linegroup.targets import MOST_LINES
 from linegroup.training.artifact import load_artifact
+from linegroup.training.runtime import choose_device
 from linegroup.training.tracking import resolve_model
 from linegroup.vectors.trace import trace
 from linegroup.wire import Colour, ImageRecord, LineRecord, LinesDocument, ModelRecord, from_json, to_json
 
-logger = logging.getLogger(__name__)
-
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Artifact folder of the packaged model, once there is one."""
 
-CLASSICAL = GroupingConfig(method="classical" if "classical" in GROUPERS else "colour", candidates="non_background")
+CLASSICAL = GroupingConfig(method="classical", candidates="non_background")
 """What finds lines without a model: nothing learned."""
 
 DOCUMENT, LABELS, OVERLAY = ".json", ".labels.png", ".overlay.png"
@@ -144,7 +141,6 @@ class Predictor:
             UserError: no such model, a damaged one, an unknown setting or a value out of range.
         """
         if reference is None and not PRETRAINED.is_dir():
-            logger.info("No model is packaged: the lines are found by the %s grouper.", CLASSICAL.method)
             return cls.without_model(change_grouping(CLASSICAL, overrides))
         folder = PRETRAINED if reference is None else resolve_model(reference, tracking or TrackingConfig())
         artifact = load_artifact(folder)
@@ -205,23 +201,6 @@ class Predictor:
             update={"name": _utf8(name), "orientation_applied": image.orientation, "frames": max(1, image.frames)}
         )
         return replace(prediction, image=record, timings_ms={"decode": decoding, **prediction.timings_ms})
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the GPU where there is one, else the CPU.
-
-    Raises:
-        UserError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    # An unknown word, a GPU number that is not there, or a torch built without that kind of device.
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"Cannot use device {name!r}: {str(error).splitlines()[0]} Try auto or cpu.") from None
-    return device
 
 
 def change_grouping(grouping: GroupingConfig, overrides: Iterable[str]) -> GroupingConfig:

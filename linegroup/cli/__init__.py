@@ -25,7 +25,9 @@ app = typer.Typer(
 
 def start(
     context: typer.Context,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say on standard error what is being done.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing of progress, only what goes wrong.")
+    ] = False,
 ) -> None:
     r"""Pictures of lines go in; every line comes out as its own object: label image, JSON, overlay.
 
@@ -39,7 +41,7 @@ def start(
     Exit codes: 0 done; 1 a part failed (it is named); 2 the command or its input must be mended, one line says how;
     130 interrupted.
     """
-    log_to_stderr(verbose)
+    log_to_stderr(quiet)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

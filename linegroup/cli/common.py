@@ -127,13 +127,12 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def log_to_stderr(verbose: bool) -> None:
-    """The library's own notes on standard error: warnings, with `verbose` also what is being done."""
+def log_to_stderr(quiet: bool) -> None:
+    """The library's notes on standard error; with `quiet` only its warnings."""
     logger = logging.getLogger("linegroup")
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
     if not any(isinstance(handler, _StandardError) for handler in logger.handlers):
         logger.addHandler(_StandardError())
-        logger.propagate = False
 
 
 class _StandardError(logging.StreamHandler[IO[str]]):

@@ -13,6 +13,7 @@ from linegroup.errors import UserError
 
 if TYPE_CHECKING:
     from linegroup.config import Config
+    from linegroup.training.loop import TrainResult
 
 SHOWN_METRICS = ("val_ari", "val_pair_f1", "val_loss")
 
@@ -49,12 +50,11 @@ def train(
         return
     for line in plan(settings):
         note(line)
-    from linegroup.distributed.train import train_distributed
-
-    result = train_distributed(settings)
+    result = _train(settings)
     place = _tracking_uri(settings) if result.run_id else None
     if as_json:
-        record = {"artifact": str(result.artifact), "steps": result.steps, "run_id": result.run_id}
+        record = {name: getattr(result, name) for name in ("steps", "resumed_from", "skipped", "run_id")}
+        record = {"artifact": str(result.artifact), **record}
         print_json({**record, "tracking_uri": place, "metrics": finite(dict(result.metrics))})
         return
     scores = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in SHOWN_METRICS if name in result.metrics)
@@ -91,22 +91,33 @@ def plan(settings: Config) -> list[str]:
     Raises:
         UserError: no training data are named, or there are none.
     """
-    from linegroup.shards import ShardSet
-
     if settings.data.train is None:
         raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
+    from linegroup.shards import ShardSet
+    from linegroup.training.loop import run_length
+
     training, ray = settings.training, settings.ray
     shards = ShardSet(settings.data.train, "train")
-    batch = training.batch_size * max(1, ray.num_workers)
-    per_epoch = -(-len(shards) // batch)
-    steps = training.max_steps or training.epochs * per_epoch
+    world = max(1, ray.num_workers)
+    batch, steps = training.batch_size * world, run_length(settings, world)
+    epochs = steps * batch / max(1, len(shards))
     workers = f"{ray.num_workers} Ray worker{'s' if ray.num_workers != 1 else ''}" if ray.num_workers else "one process"
     return [
-        f"Data:   {len(shards)} charts of {settings.data.train}, validated on {settings.data.val or 'its val split'}",
-        f"Steps:  {steps} of {batch} charts ({per_epoch} per epoch), {workers}, device {training.device}",
-        f"Model:  {settings.model.backbone}, width {settings.model.width}, depth {settings.model.depth},"
+        f"Data: {len(shards)} charts of {settings.data.train}, validated on {settings.data.val or 'its val split'}",
+        f"Steps: {steps} of {batch} charts ({epochs:.3g} epochs), {workers}, device {training.device}",
+        f"Model: {settings.model.backbone}, width {settings.model.width}, depth {settings.model.depth},"
         f" {settings.model.emb_dim} dimensions; into {training.out}",
     ]
+
+
+def _train(settings: Config) -> TrainResult:
+    if settings.ray.num_workers:
+        from linegroup.distributed.train import train_distributed
+
+        return train_distributed(settings)
+    from linegroup.training.loop import train_local
+
+    return train_local(settings)
 
 
 def _tracking_uri(settings: Config) -> str:

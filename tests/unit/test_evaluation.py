@@ -137,9 +137,9 @@ def test_what_cannot_be_scored(samples):
     predictors = {"nothing": Answer(samples, nothing)}
     with pytest.raises(UserError, match="no samples"):
         evaluate(predictors, [])
-    with pytest.raises(UserError, match="Sample 5 .*no picture"):
+    with pytest.raises(UserError, match=r"Sample 5 .*no picture"):
         evaluate(predictors, [replace(samples[0], image=None)])
-    with pytest.raises(UserError, match="Sample 5 .*damaged|no picture that can be read"):
+    with pytest.raises(UserError, match=r"Sample 5 .*damaged|no picture that can be read"):
         evaluate(predictors, [replace(samples[0], image=b"GIF89a")])
     with pytest.raises(UserError, match="sizes must be equal"):
         evaluate(predictors, [replace(samples[0], image=png(np.zeros((4, 5, 3), np.uint8)))])

@@ -17,7 +17,7 @@ from linegroup.config import Config, DataConfig, GroupingConfig, ModelConfig
 from linegroup.errors import UserError
 from linegroup.images import ImageError
 from linegroup.model import LineModel
-from linegroup.predict import Predictor, change_grouping, choose_device, is_done, write_prediction
+from linegroup.predict import Predictor, change_grouping, is_done, write_prediction
 from linegroup.testing import draw_sample, parallel_lines, unpng
 from linegroup.training.artifact import save_artifact
 from linegroup.wire import from_json
@@ -255,12 +255,9 @@ def test_settings_that_are_not_named_stay():
     assert change_grouping(COLOUR, []) == COLOUR
 
 
-def test_devices():
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type in ("cpu", "cuda")
-    for name in ("gpu", "", "cuda:99"):
-        with pytest.raises(UserError, match="device"):
-            choose_device(name)
+def test_no_such_device(artifact):
+    with pytest.raises(UserError, match="'gpu'"):
+        Predictor.load(str(artifact), "gpu")
 
 
 def test_unknown_method_names_the_nearest():
