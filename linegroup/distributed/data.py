@@ -39,6 +39,9 @@ __all__ = ["ShardJob", "ShardProgress", "make_shards", "make_shards_serial", "pr
 
 logger = logging.getLogger(__name__)
 
+_TASKS_PER_CPU = 16
+_LEAST_TASKS = 32
+
 
 @dataclass(frozen=True)
 class ShardProgress:
@@ -64,7 +67,7 @@ class _Engine:
 def make_shards(
     job: ShardJob, progress: Watch | None = None, *, address: str | None = None, num_cpus: int | None = None
 ) -> Manifest:
-    """Run the job with Ray Data, one task per part. All machines must see the input and the output folder.
+    """Run the job with Ray Data. All machines must see the input and the output folder.
 
     The calling process cuts nothing and reads no picture: its memory does not grow with the data.
 
@@ -194,11 +197,15 @@ def _ray_each(work: Callable[[Part], PartResult], parts: Sequence[Part]) -> Iter
     rows = [asdict(part) for part in parts]
     if not rows:
         return
-    # One block per part makes each part a task of its own; what travels back is text of a few hundred bytes.
-    tasks = ray.data.from_items(rows, override_num_blocks=len(rows)).map(functools.partial(_ray_part, work), num_cpus=1)
+    # Ray Data keeps some 60 kB per task in the caller: enough tasks to keep all CPUs busy to the end, not one per part.
+    cpus = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    tasks = min(len(rows), max(_LEAST_TASKS, _TASKS_PER_CPU * cpus))
+    source = ray.data.from_items(rows, override_num_blocks=tasks)
     # The reservation shares object memory out for blocks of many megabytes, and so leaves half of the CPUs idle.
-    tasks.context.op_resource_reservation_enabled = False
-    for row in tasks.iter_rows():
+    source.context.op_resource_reservation_enabled = False
+    # An answer is a few hundred bytes of text: hand each on at once, for the bar.
+    source.context.target_max_block_size = 1
+    for row in source.map(functools.partial(_ray_part, work), num_cpus=1).iter_rows():
         yield PartResult.model_validate_json(row["result"])
 
 
