@@ -41,7 +41,7 @@ class Checkpoint:
         model: Parameters and buffers.
         optimizer: Its `state_dict`.
         scaler: `state_dict` of the gradient scaler; empty without one.
-        best: Value of the metric that chooses `best.pt`; None before the first validation.
+        best: What chose `best.pt` (see `validation.merit`); None before the first validation.
         metrics: The scores at `best`, or the latest losses.
         bad_batches: How many batches were skipped, and how many of them since the last good one.
         run_id: The tracked run.
@@ -53,7 +53,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
-    best: float | None
+    best: tuple[float, float] | None
     metrics: dict[str, float]
     bad_batches: tuple[int, int] = (0, 0)
     run_id: str | None = None

@@ -38,7 +38,7 @@ from linegroup.training.reporting import Reporter, SilentReporter
 from linegroup.training.runtime import Runtime, choose_device
 from linegroup.training.stepping import Stepper
 from linegroup.training.tracking import Tracker, start_tracker, tracking_uri
-from linegroup.training.validation import is_better, shown_scores, validate
+from linegroup.training.validation import merit, shown_scores, validate
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +97,12 @@ def train(config: Config, runtime: Runtime, tracker: Tracker | None = None, *, b
         return _Run(config, runtime, tracker or Tracker(), bar).go()
 
 
-def prepare_run(config: Config) -> Config:
+def prepare_run(config: Config, world: int = 1) -> Config:
     """Check a configuration against the disk before anything starts, and make it fit for other processes.
+
+    Args:
+        config: As the user gave it.
+        world: Number of processes that will train.
 
     Returns:
         The configuration with absolute paths, `data.val` filled in, and `resume` = auto: a checkpoint that
@@ -116,13 +120,17 @@ def prepare_run(config: Config) -> Config:
         ShardSet(path)
     _prepare_resume(training.resume, out / CHECKPOINTS)
     uri = tracking_uri(config.tracking) if config.tracking.enabled else config.tracking.uri
-    return config.model_copy(
+    prepared = config.model_copy(
         update={
             "data": data.model_copy(update=paths),
             "training": training.model_copy(update={"out": str(out), "resume": "auto"}),
             "tracking": config.tracking.model_copy(update={"uri": uri}),
         }
     )
+    found = find_checkpoint(out / CHECKPOINTS)
+    if found is not None:
+        _check_goes_on(found[0], found[1], prepared, world)
+    return prepared
 
 
 @contextmanager
@@ -171,7 +179,7 @@ class _Run:
         torch.manual_seed(config.training.seed)
         self.model = LineModel(config.model, config.loss).to(runtime.device)
         self.stepper = Stepper(self.model, runtime.wrap, config.training, runtime.device)
-        self.best: float | None = None
+        self.best: tuple[float, float] | None = None
         self.metrics: dict[str, float] = {}
         self.first = self._resume()
 
@@ -210,9 +218,9 @@ class _Run:
         scores, picture = validate(self.model, self.val_set, self.config, self.runtime)
         reporter.validation(done, epoch, scores, picture)
         reporter.say(f"Epoch {epoch:g}: {shown_scores(scores)}")
-        metric = self.config.training.metric
-        if is_better(metric, scores.get(metric, math.nan), self.best):
-            self.best = scores[metric]
+        found = merit(self.config.training.metric, scores)
+        if found is not None and (self.best is None or found > self.best):
+            self.best = found
             self.metrics = {**scores, "best_step": float(done), "best_epoch": epoch}
             self._save(BEST, done)
 
@@ -224,7 +232,7 @@ class _Run:
             if best.exists():
                 self.model.load_state_dict(load_checkpoint(best).model)
             else:
-                logger.warning("No validation chart had a %s: the model is that of the last step.", self._metric)
+                logger.warning("There is no %s to choose by: the model is that of the last step.", self._metric)
             artifact = save_artifact(folder, self.model, public(self.config), self.config.grouping, self.metrics)
             self.tracker.metrics(
                 {f"best_{name.removeprefix('best_')}": v for name, v in self.metrics.items()}, self.total
@@ -242,7 +250,7 @@ class _Run:
             state = Checkpoint(
                 step=done,
                 seed=self.config.training.seed,
-                settings=self._settings(),
+                settings=_fixed_settings(self.config, self.runtime.world),
                 best=self.best,
                 metrics=self.metrics,
                 run_id=self.tracker.run_id,
@@ -255,34 +263,10 @@ class _Run:
         if found is None:
             return 0
         state, path = found
-        check_same(state.settings, self._settings(), path)
+        _check_goes_on(state, path, self.config, self.runtime.world)
         self.stepper.restore(vars(state))
         self.best, self.metrics = state.best, state.metrics
-        if state.step > self.total:
-            raise UserError(
-                f"{path} stands at step {state.step}, beyond the {self.total} of this run. Raise training.epochs or"
-                " training.max_steps, or train into a new folder (training.out)."
-            )
         return state.step
-
-    def _settings(self) -> dict[str, Any]:
-        """What a run cannot change half-way; lr, schedule, length, precision and the like it can."""
-        config, training = self.config, self.config.training
-        fixed = {
-            f"{name}.{key}": value
-            for name in ("model", "loss", "augment")
-            for key, value in flat(getattr(config, name)).items()
-        }
-        drawing = {f"data.{key}": getattr(config.data, key) for key in ("category", "thickness", "min_thickness")}
-        return {
-            **fixed,
-            **drawing,
-            "data.train (SHA-256 of its manifest)": self.train_set.digest,
-            "training.seed": training.seed,
-            "training.optimizer": training.optimizer,
-            "training.metric": training.metric,
-            "training.batch_size × ray.num_workers": training.batch_size * self.runtime.world,
-        }
 
     def _reporter(self) -> Reporter:
         if self.runtime.rank:
@@ -320,6 +304,36 @@ def _val_set(config: Config) -> ShardSet | None:
 
 def _plan(config: Config, samples: ShardSet, world: int) -> BatchPlan:
     return BatchPlan(samples.row_group_sizes, config.training.batch_size, world, config.training.seed)
+
+
+def _check_goes_on(state: Checkpoint, path: Path, config: Config, world: int) -> None:
+    check_same(state.settings, _fixed_settings(config, world), path)
+    total = run_length(config, world)
+    if state.step > total:
+        raise UserError(
+            f"{path} stands at step {state.step}, beyond the {total} of this run. Raise training.epochs or"
+            " training.max_steps, or train into a new folder (training.out)."
+        )
+
+
+def _fixed_settings(config: Config, world: int) -> dict[str, Any]:
+    """What a run cannot change half-way; lr, schedule, length, precision and the like it can."""
+    training = config.training
+    fixed = {
+        f"{name}.{key}": value
+        for name in ("model", "loss", "augment")
+        for key, value in flat(getattr(config, name)).items()
+    }
+    drawing = {f"data.{key}": getattr(config.data, key) for key in ("category", "thickness", "min_thickness")}
+    return {
+        **fixed,
+        **drawing,
+        "data.train (SHA-256 of its manifest)": _train_set(config).digest,
+        "training.seed": training.seed,
+        "training.optimizer": training.optimizer,
+        "training.metric": training.metric,
+        "training.batch_size × ray.num_workers": training.batch_size * world,
+    }
 
 
 def _prepare_resume(resume: str, folder: Path) -> None:

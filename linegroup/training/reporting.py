@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -145,6 +148,45 @@ def progress_bar(wanted: bool | None) -> Progress:
     )
     shown = console.is_terminal if wanted is None else wanted
     return Progress(*columns, console=console, disable=not shown)
+
+
+@contextmanager
+def follow(out: Path, total: int, *, bar: bool | None = None) -> Iterator[None]:
+    """A progress bar of a run that goes on in other processes, by its `metrics.jsonl`; `bar` as in `progress_bar`."""
+    shown = progress_bar(bar)
+    if shown.disable:
+        yield
+        return
+    stopped = threading.Event()
+    task = shown.add_task("Training", total=total, note="starting")
+
+    def work() -> None:
+        at = 0
+        while not stopped.wait(0.5):
+            at, row = _last_row(out / METRICS_FILE, at)
+            if row and row.get("train_total") is not None:
+                shown.update(task, completed=row["step"], note=f"loss {row['train_total']:.3f}")
+            elif row and "val_ari" in row:
+                shown.console.print(f"Epoch {row['epoch']:g}: val_ari {row['val_ari']:.3f}", highlight=False)
+
+    with shown:
+        thread = threading.Thread(target=work, name="linegroup-follow", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+
+def _last_row(path: Path, at: int) -> tuple[int, dict[str, Any] | None]:
+    """The last whole row after position `at`, and where it ends."""
+    size = path.stat().st_size if path.exists() else 0
+    with path.open("rb") if size else io.BytesIO() as stream:
+        # A file that has become shorter was cut back for a resumed run.
+        stream.seek(at if at <= size else 0)
+        *lines, rest = stream.read().split(b"\n")
+        return stream.tell() - len(rest), json.loads(lines[-1]) if lines else None
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:

@@ -62,6 +62,8 @@ class DistributedRuntime(Runtime):
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """See `Runtime.wrap`."""
+        if self.world == 1:
+            return model
         # Each process normalises by its own batch; the running statistics are averaged when they are needed.
         ids = [self.device.index or 0] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)

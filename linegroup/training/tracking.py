@@ -90,13 +90,16 @@ class Tracker:
     run_id: str | None = None
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Note scores of a step; they are sent in batches."""
+        """Note numbers of a step; they are sent in batches."""
 
     def picture(self, path: Path) -> None:
         """Send a picture."""
 
     def model(self, artifact: Artifact) -> None:
         """Send a model folder."""
+
+    def flush(self) -> None:
+        """Send what was noted, now."""
 
     def close(self, status: str = "FINISHED") -> None:
         """Send the rest and end the run: FINISHED, FAILED or KILLED."""
@@ -116,13 +119,13 @@ class MlflowTracker(Tracker):
         """See `Tracker.metrics`."""
         now = time.time_ns() // 1_000_000
         self._values += [(name, value, now, step) for name, value in values.items()]
-        if len(self._values) >= _FLUSH_VALUES or time.monotonic() - self._sent > _FLUSH_SECONDS:
+        due = len(self._values) >= _FLUSH_VALUES or time.monotonic() - self._sent > _FLUSH_SECONDS
+        # Not again at once where the server has just failed: it may take long to answer.
+        if due and time.monotonic() > self._quiet_until:
             self.flush()
 
-    def flush(self, *, now: bool = False) -> None:
-        """Send what was noted; `now` also where the server failed a moment ago."""
-        if time.monotonic() < self._quiet_until and not now:
-            return
+    def flush(self) -> None:
+        """See `Tracker.flush`."""
         while self._values:
             part, rest = self._values[:_FLUSH_VALUES], self._values[_FLUSH_VALUES:]
             if not self._try("metrics", lambda part=part: _log_metrics(self._client, self.run_id, part)):
@@ -140,7 +143,7 @@ class MlflowTracker(Tracker):
 
     def close(self, status: str = "FINISHED") -> None:
         """See `Tracker.close`."""
-        self.flush(now=True)
+        self.flush()
         self._try("the end of the run", lambda: self._client.set_terminated(self.run_id, status))
         if self._values:
             logger.warning("%d numbers did not reach MLflow; metrics.jsonl has them all.", len(self._values))
@@ -175,7 +178,7 @@ def start_tracker(config: TrackingConfig, out: Path, logged: Config, tags: Mappi
     uri = tracking_uri(config)
     known = _read_run(out, uri)
     if known is not None:
-        return _go_on(uri, known)
+        return attach(config, known)
     experiment = initialise(config)
     with _explained(uri):
         client = _client(uri)
@@ -187,16 +190,15 @@ def start_tracker(config: TrackingConfig, out: Path, logged: Config, tags: Mappi
     return MlflowTracker(client, run_id)
 
 
-def _go_on(uri: str, run_id: str) -> Tracker:
+def attach(config: TrackingConfig, run_id: str) -> Tracker:
+    """Go on reporting to a run; where that fails, training goes on untracked, with a warning."""
     try:
         with _environment():
-            client = _client(uri)
+            client = _client(tracking_uri(config))
             client.update_run(run_id, status="RUNNING")
     # As in MlflowTracker: no failure of tracking is worth a training run.
     except Exception as error:
-        logger.warning(
-            "The MLflow run %s cannot be gone on with (%s) Training goes on untracked.", run_id, _first_line(error)
-        )
+        logger.warning("Cannot go on with the MLflow run %s (%s) Training is not tracked.", run_id, _first_line(error))
         return Tracker()
     return MlflowTracker(client, run_id)
 

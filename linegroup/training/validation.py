@@ -89,13 +89,16 @@ def _losses(model: LineModel, pixels: Pixels, truth: Targets) -> dict[str, float
     return {"loss" if name == "total" else name: float(term) for name, term in terms.items()}
 
 
-def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Whether a score beats the best so far; losses are better when smaller, NaN never is."""
-    if math.isnan(value):
-        return False
-    if best is None:
-        return True
-    return value < best if metric == "val_loss" else value > best
+def merit(metric: str, scores: Mapping[str, float]) -> tuple[float, float] | None:
+    """What `best` is chosen by, larger is better; None where there is no such score.
+
+    Charts are few and scores saturate: of two checkpoints with the same score the one with the smaller
+    validation loss is better.
+    """
+    if not math.isfinite(scores.get(metric, math.nan)):
+        return None
+    loss = scores.get("val_loss", math.inf)
+    return (-loss if metric == "val_loss" else scores[metric], -loss)
 
 
 def shown_scores(scores: Mapping[str, float], names: Sequence[str] = ("val_ari", "val_pair_f1", "val_loss")) -> str:

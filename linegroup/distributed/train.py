@@ -1,0 +1,242 @@
+"""Training spread by Ray: DDP workers by Ray Train, their batches by Ray Data; the loop is `linegroup.training`.
+
+Checkpoints are the loop's own files in the run folder, which all machines see: the same format and the
+same exact resume as without Ray, readable without Ray. A worker that dies takes its group with it; Ray
+starts a new group, which goes on from the last checkpoint. Where the machines share no folder,
+`ray.storage` names a place (folder or URI) to which Ray copies each checkpoint and the finished model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+from ray.train import Checkpoint, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from linegroup.batches import Batch, BatchBuilder
+from linegroup.config import Config, RayConfig
+from linegroup.distributed.feed import ray_batches
+from linegroup.distributed.session import start_ray
+from linegroup.errors import UserError
+from linegroup.training.checkpoint import BEST, LAST
+from linegroup.training.loop import (
+    ARTIFACT,
+    CHECKPOINTS,
+    TrainResult,
+    prepare_run,
+    run_length,
+    tracked,
+    train,
+    train_local,
+)
+from linegroup.training.reporting import follow
+from linegroup.training.runtime import DistributedRuntime
+from linegroup.training.tracking import Tracker, attach
+
+logger = logging.getLogger(__name__)
+
+_ENVIRONMENT = {
+    # A dead worker is noticed at the next look.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    # Only for spot nodes; without a dashboard it prints errors.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
+    # Paths are absolute; relative ones in error messages should be those of the caller.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult:
+    """Train with `ray.num_workers` DDP workers, or with 0 in this process (see `train_local`), without Ray.
+
+    Run again after a kill, it goes on from the last checkpoint in `training.out`.
+
+    Args:
+        config: The run.
+        bar: Draw a progress bar here; None: when standard error is a terminal.
+
+    Raises:
+        UserError: as `train_local`; also when workers died more often than `ray.max_failures`.
+    """
+    if config.ray.num_workers == 0:
+        return train_local(config, bar=bar)
+    config = prepare_run(config, world=config.ray.num_workers)
+    total = run_length(config, config.ray.num_workers)
+    with (
+        tracked(config) as tracker,
+        _environment(),
+        start_ray(config.ray.address, _cpus(config.ray)),
+        follow(Path(config.training.out), total, bar=bar),
+    ):
+        return _fit(config, tracker.run_id)
+
+
+def _fit(config: Config, run_id: str | None) -> TrainResult:
+    out = Path(config.training.out)
+    # A name that was used before would be gone on with by Ray itself, or be over already.
+    name = f"train-{uuid.uuid4().hex[:12]}"
+    storage = config.ray.storage or str(out / "ray")
+    trainer = TorchTrainer(
+        train_worker,  # type: ignore[arg-type]  # what it returns is documented, but not typed
+        train_loop_config={"config": config.model_dump_json(), "run_id": run_id},
+        scaling_config=_scaling(config.ray),
+        run_config=RunConfig(
+            name=name, storage_path=storage, failure_config=FailureConfig(max_failures=config.ray.max_failures)
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise _explain(error, out) from error
+    answer = json.loads(result.return_value)  # type: ignore[attr-defined]  # of the second version of Ray Train
+    if "error" in answer:
+        raise UserError(answer["error"])
+    finished = TrainResult(**{**answer, "artifact": Path(answer["artifact"])})
+    if config.ray.storage is None:
+        shutil.rmtree(out / "ray", ignore_errors=True)
+    elif result.checkpoint is not None and not finished.artifact.exists():
+        with result.checkpoint.as_directory() as folder:
+            shutil.copytree(Path(folder) / ARTIFACT, finished.artifact)
+    return finished
+
+
+def train_worker(settings: dict[str, Any]) -> str:
+    """One DDP worker: the loop of `linegroup.training`, with batches from Ray Data.
+
+    Args:
+        settings: `config`, as JSON; `run_id`, the tracked run that rank 0 reports to, or None.
+
+    Returns:
+        The `TrainResult` as JSON, or `{"error": message}`.
+    """
+    config = Config.model_validate_json(settings["config"])
+    runtime = _RayRuntime(config.ray)
+    out = Path(config.training.out)
+    if config.ray.storage is not None:
+        _fetch(out)
+    tracker = Tracker()
+    if runtime.rank == 0 and settings["run_id"] is not None:
+        tracker = attach(config.tracking, settings["run_id"])
+    try:
+        result = train(config, runtime, tracker, bar=False)
+    except UserError as error:
+        if runtime.world > 1:
+            # The other workers wait for this one: the group has to end.
+            raise
+        return json.dumps({"error": str(error)})
+    tracker.flush()
+    if config.ray.storage is not None:
+        _report(out, result.metrics, runtime.rank)
+    return json.dumps({**asdict(result), "artifact": str(result.artifact)})
+
+
+class _RayRuntime(DistributedRuntime):
+    """A worker of Ray Train."""
+
+    def __init__(self, config: RayConfig) -> None:
+        super().__init__(ray.train.torch.get_device())
+        self._config = config
+
+    def batches(
+        self, builder: BatchBuilder, first: int, stop: int, _workers: int
+    ) -> AbstractContextManager[Iterator[Batch]]:
+        """See `Runtime.batches`; `training.loader_workers` is for local runs."""
+        return ray_batches(builder, first, stop, self._config.loaders_per_worker, self._config.cpus_per_loader)
+
+    def saved(self, out: Path, metrics: Mapping[str, float]) -> None:
+        """See `Runtime.saved`."""
+        if self._config.storage is not None:
+            _report(out, metrics, self.rank)
+
+
+def _report(out: Path, metrics: Mapping[str, float], rank: int) -> None:
+    """Copy the checkpoints, and the model when there is one, to Ray's storage; all workers must call it."""
+    if rank:
+        ray.train.report(dict(metrics))
+        return
+    with tempfile.TemporaryDirectory() as work:
+        for name in (LAST, BEST):
+            if (out / CHECKPOINTS / name).exists():
+                shutil.copy(out / CHECKPOINTS / name, Path(work) / name)
+        if (out / ARTIFACT).exists():
+            shutil.copytree(out / ARTIFACT, Path(work) / ARTIFACT)
+        ray.train.report(dict(metrics), checkpoint=Checkpoint.from_directory(work))
+
+
+def _fetch(out: Path) -> None:
+    """On a machine that has no checkpoint of the run, take the last one from Ray's storage."""
+    stored = ray.train.get_checkpoint()
+    folder = out / CHECKPOINTS
+    if stored is None or (folder / LAST).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with stored.as_directory() as source:
+        for name in (BEST, LAST):
+            if (Path(source) / name).exists():
+                shutil.copy(Path(source) / name, folder / f".{name}.tmp")
+                (folder / f".{name}.tmp").replace(folder / name)
+
+
+def _scaling(config: RayConfig) -> ScalingConfig:
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    wanted = config.num_workers * (config.cpus_per_worker + config.loaders_per_worker * config.cpus_per_loader)
+    if resources.get("CPU", 0) < wanted:
+        logger.warning(
+            "The workers and their loaders want %g CPUs, the cluster has %g: training waits until it has grown."
+            " Fewer ray.num_workers, ray.cpus_per_worker or ray.cpus_per_loader want less.",
+            wanted,
+            resources.get("CPU", 0),
+        )
+    use_gpu = resources.get("GPU", 0) >= 1 if config.use_gpu is None else config.use_gpu
+    return ScalingConfig(
+        num_workers=config.num_workers,
+        use_gpu=use_gpu,
+        resources_per_worker={"CPU": config.cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
+    )
+
+
+def _cpus(config: RayConfig) -> int:
+    """CPUs of a private Ray: at least what everything together reserves, or it would wait for ever."""
+    each = config.cpus_per_worker + config.loaders_per_worker * config.cpus_per_loader
+    return max(os.cpu_count() or 1, math.ceil(config.num_workers * each) + 1)
+
+
+def _explain(error: ray.train.TrainingFailedError, out: Path) -> UserError:
+    failures = getattr(error, "worker_failures", {}).values()
+    for failure in failures:
+        # Ray wraps what was raised in a worker.
+        cause = getattr(failure, "_base_exc", failure)
+        if isinstance(cause, UserError):
+            return cause
+    last = str(error).strip().splitlines()[-1:]
+    return UserError(
+        f"Training stopped: {' '.join(last)} Run the same command again to go on from the last checkpoint in {out}."
+    )
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """Ray Train's settings for the length of a run; what the user has set stays as it is."""
+    added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
