@@ -134,32 +134,46 @@ def _segments(line: Instance) -> NDArray[np.float64]:
 
 
 @njit(cache=True, nogil=True)
-def _row_interval(s: NDArray[np.float64], y: float, radius: float) -> tuple[float, float]:
-    """The x interval of the points in row y within `radius` of segment s; empty when low > high.
+def _row_interval(
+    x0: float, dx: float, dy: float, across: float, along: float, half: float, below: float, squared: float
+) -> tuple[float, float]:
+    """The x interval of the points near a segment, in the row `below` its start; empty when low > high.
 
     A segment's neighbourhood (a capsule) is convex, so a row cuts it in one interval: the hull of what
-    the row cuts from the two end discs and from the rectangle between them.
+    the row cuts from the two end discs, and from the rectangle between them. The rectangle is where the
+    strip along the segment meets the strip across it.
+
+    Args:
+        x0: Start of the segment.
+        dx: From its start to its end.
+        dy: Likewise.
+        across: dx / dy, or 0.
+        along: squared length / dx, or 0.
+        half: Half of what a row cuts from the strip along the segment; 0 for a level one.
+        below: y of the row minus that of the start.
+        squared: Radius, squared.
     """
-    x0, y0, x1, y1 = s[0], s[1], s[2], s[3]
     low, high = np.inf, -np.inf
-    for cx, cy in ((x0, y0), (x1, y1)):
-        rest = radius * radius - (y - cy) ** 2
-        if rest >= 0:
-            half = np.sqrt(rest)
-            low, high = min(low, cx - half), max(high, cx + half)
-    dx, dy = x1 - x0, y1 - y0
-    length = np.hypot(dx, dy)
-    if length == 0:
+    rest = squared - below * below
+    if rest >= 0:
+        reach = np.sqrt(rest)
+        low, high = x0 - reach, x0 + reach
+    rest = squared - (below - dy) * (below - dy)
+    if rest >= 0:
+        reach = np.sqrt(rest)
+        low, high = min(low, x0 + dx - reach), max(high, x0 + dx + reach)
+    left, right = -np.inf, np.inf
+    if dy != 0:
+        left, right = x0 + below * across - half, x0 + below * across + half
+    elif below * below > squared or dx == 0:
         return low, high
-    # Corners of the rectangle, in order around it.
-    nx, ny = -dy / length * radius, dx / length * radius
-    corners = ((x0 + nx, y0 + ny), (x1 + nx, y1 + ny), (x1 - nx, y1 - ny), (x0 - nx, y0 - ny))
-    for i in range(4):
-        ax, ay = corners[i]
-        bx, by = corners[(i + 1) % 4]
-        if (ay - y) * (by - y) <= 0 and ay != by:
-            x = ax + (y - ay) / (by - ay) * (bx - ax)
-            low, high = min(low, x), max(high, x)
+    if dx != 0:
+        first = x0 - below * dy / dx
+        left, right = max(left, min(first, first + along)), min(right, max(first, first + along))
+    elif below * dy < 0 or below * below > dy * dy:
+        return low, high
+    if left <= right:
+        low, high = min(low, left), max(high, right)
     return low, high
 
 
@@ -170,17 +184,21 @@ def _fill(
     """Pixels of every line, each once per line. Work: rows that the segments touch, and their pixels."""
     count = len(radii)
     stamp = np.zeros(height * width, dtype=np.int32)  # number of the last line drawn there, from 1
-    pixels = np.empty(1024, dtype=np.int64)
+    pixels = np.empty(max(1024, min(8 * len(segments), height * width)), dtype=np.int64)
     starts = np.zeros(count + 1, dtype=np.int64)
     n = 0
     for k in range(count):
         radius = radii[k] + _TIE
         for i in range(ends[k], ends[k + 1]):
-            s = segments[i]
-            first = max(0.0, np.ceil(min(s[1], s[3]) - radius))
-            last = min(height - 1.0, np.floor(max(s[1], s[3]) + radius))
+            x0, y0 = segments[i, 0], segments[i, 1]
+            dx, dy = segments[i, 2] - x0, segments[i, 3] - y0
+            across = dx / dy if dy != 0 else 0.0
+            along = (dx * dx + dy * dy) / dx if dx != 0 else 0.0
+            half = radius * np.sqrt(1 + across * across) if dy != 0 else 0.0
+            first = max(0.0, np.ceil(min(y0, y0 + dy) - radius))
+            last = min(height - 1.0, np.floor(max(y0, y0 + dy) + radius))
             for y in range(int(first), int(last) + 1):
-                low, high = _row_interval(s, float(y), radius)
+                low, high = _row_interval(x0, dx, dy, across, along, half, y - y0, radius * radius)
                 if low > high:
                     continue
                 a, b = int(max(0.0, np.ceil(low))), int(min(width - 1.0, np.floor(high)))
