@@ -107,9 +107,10 @@ def partition_coco(annotations: Path, folder: Path, images_per_part: int) -> Par
     except BaseException:
         spill.remove()
         raise
-    ids = index.ids.tolist()
-    ranges = tuple((ids[start], ids[min(start + images_per_part, len(ids)) - 1]) for start in starts)
-    return Partition(parts, ranges, index.categories, tuple(rejects), len(ids), index.digest)
+    count = len(index.ids)
+    ends = [min(start + images_per_part, count) - 1 for start in starts]
+    ranges = tuple((int(index.ids[a]), int(index.ids[b])) for a, b in zip(starts, ends, strict=True))
+    return Partition(parts, ranges, index.categories, tuple(rejects), count, index.digest)
 
 
 def read_part(

@@ -122,9 +122,10 @@ def make_index(path: Path) -> Index:
     if missing:
         lost = " and no ".join(map(repr, missing))
         raise UserError(f"{path} is no COCO annotation file: it has no {lost} (an array may be empty).")
-    images = np.unique(np.array(ids["images"], dtype=np.int64))
-    numbers, times = np.unique(np.array(ids["annotations"], dtype=np.int64), return_counts=True)
-    return Index(path, reader.digest, images, frozenset(numbers[times > 1].tolist()), categories, tuple(rejects))
+    images, repeats = _sorted(ids["images"])
+    _, repeated = _sorted(ids["annotations"])
+    images = np.unique(images) if len(repeats) else images
+    return Index(path, reader.digest, images, frozenset(repeated.tolist()), categories, tuple(rejects))
 
 
 def records(index: Index) -> Iterator[Record | Reject]:
@@ -140,6 +141,13 @@ def records(index: Index) -> Iterator[Record | Reject]:
             yield _record(element, element.index, index, seen)
     if reader.digest != index.digest:
         raise UserError(f"{index.path} changed while it was read; try again when nothing writes to it.")
+
+
+def _sorted(numbers: array[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers sorted in place, without a copy, and those that stand there again."""
+    ascending = np.asarray(numbers, dtype=np.int64)
+    ascending.sort()
+    return ascending, ascending[1:][ascending[1:] == ascending[:-1]]
 
 
 def _record(element: Element, number: int, index: Index, seen: set[int]) -> Record | Reject:
