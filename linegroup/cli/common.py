@@ -32,6 +32,7 @@ ModelOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, …")]
 
+INTERRUPTED = 130
 _USERS_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -71,9 +72,9 @@ def _exit_code(call: Callable[[], Any]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.", 2 if isinstance(error, _USERS_MISTAKES) else 1)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("Interrupted.", 130)
-    # Commands return nothing; an integer is the code of `typer.Exit`.
-    return code if isinstance(code, int) else 0
+        code = INTERRUPTED
+    # Commands return nothing; an integer is the code of `typer.Exit`, which typer also makes of an interrupt.
+    return _fail("Interrupted.", code) if code == INTERRUPTED else code if isinstance(code, int) else 0
 
 
 def _command_of(error: typer.TyperException) -> str:

@@ -34,8 +34,10 @@ def collect(inputs: Iterable[Path]) -> list[Input]:
     Raises:
         UserError: a folder holds no pictures, or two inputs have the same full name.
     """
-    unique = {path.resolve(): path for path in reversed([file for path in inputs for file in _expand(path)])}
-    paths = list(reversed(unique.values()))
+    unique: dict[Path, Path] = {}
+    for path in (file for given in inputs for file in _expand(given)):
+        unique.setdefault(path.resolve(), path)
+    paths = list(unique.values())
     by_stem = _shared(paths, lambda path: path.stem)
     stems = [path.name if path in by_stem else path.stem for path in paths]
     # A full name may be the stem of another input: a.png beside a.png.png.

@@ -131,20 +131,13 @@ def import_checkpoint(
 
 def _show_versions(versions: list[dict[str, Any]]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("model", "version", "aliases", "artifact", "created", "run", "scores"):
-        table.add_column(heading)
+    for heading in ("model", "version", "aliases", "artifact", "created", "ARI"):
+        table.add_column(heading, overflow="fold")
     for entry in versions:
-        scores = ", ".join(f"{name.removeprefix('best_')} {value:.3f}" for name, value in entry["metrics"].items())
-        cells = (
-            entry["name"],
-            entry["version"],
-            ", ".join(entry["aliases"]),
-            entry["artifact_version"] or "",
-            entry["created"],
-            entry["run_id"] or "",
-            scores,
-        )
-        table.add_row(*(plain(str(cell)) for cell in cells))
+        ari = entry["metrics"].get("best_val_ari")
+        cells = [entry[key] or "" for key in ("name", "version", "artifact_version", "created")]
+        cells.insert(2, ", ".join(entry["aliases"]))
+        table.add_row(*(plain(str(cell)) for cell in cells), "" if ari is None else f"{ari:.3f}")
     output().print(table)
 
 

@@ -1,0 +1,507 @@
+"""The command line: what it prints, writes and returns, for good input and bad."""
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import linegroup.predict
+from linegroup import __version__
+from linegroup.cli import app
+from linegroup.cli.inputs import collect
+from linegroup.config import Config, GroupingConfig, ModelConfig
+from linegroup.errors import UserError
+from linegroup.model import LineModel
+from linegroup.sources.coco import write_coco
+from linegroup.testing import parallel_lines, random_sample
+from linegroup.training.artifact import save_artifact
+from linegroup.wire import from_json
+
+PROGRAM = str(Path(sys.executable).with_name("linegroup"))
+COLOUR = ("--set", "grouping.method=colour", "--set", "grouping.candidates=non_white")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Every command runs in an empty folder, without the caller's MLflow and Ray."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], prog_name="linegroup")
+
+
+def ok(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*arguments, code=2):
+    """Ends with `code`, one line on standard error and nothing on standard output."""
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("linegroup: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("coco")
+    samples = [
+        replace(random_sample(seed, (64, 96), 2), id=seed, group=f"g{seed}", tags=("even",) * (seed % 2 == 0))
+        for seed in range(1, 7)
+    ]
+    write_coco(samples, folder / "annotations.json", folder / "images")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(coco, tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards") / "shards"
+    images, annotations = coco / "images", coco / "annotations.json"
+    ok("shard", "--annotations", annotations, "--images", images, "--out", out, "--serial", "--val-fraction", 0.5)
+    return out
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    torch.manual_seed(0)
+    config = Config(model=ModelConfig(width=2, depth=1, emb_dim=2))
+    folder = tmp_path_factory.mktemp("model") / "artifact"
+    save_artifact(folder, LineModel(config.model), config, GroupingConfig(candidates="non_white"), {}, "v1")
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "chart.png"
+    path.write_bytes(parallel_lines(3).image)
+    return path
+
+
+# Help and start
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "shard", "train", "evaluate", "predict", "models"]
+    + [f"models {name}" for name in ("register", "promote", "list", "show", "import")],
+)
+def test_help_teaches_by_example(command):
+    text = ok(*command.split(), "--help").stdout
+    assert f"linegroup {command}".strip() in text.split("Usage:")[1].replace("\n", " ", 1).split("Options")[0]
+    assert text.count(f"linegroup {command}".strip()) >= 2, "no example"
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    script = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from linegroup.cli import app\n"
+        "for words in (['--help'], ['train', '--help'], ['models', '--help']):\n"
+        "    try: app(words)\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "heavy = [m for m in ('torch', 'ray', 'mlflow', 'numba', 'cv2', 'sklearn', 'numpy') if m in sys.modules]\n"
+        "print(heavy, time.perf_counter() - start, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy, _, seconds = done.stderr.rpartition(" ")
+    assert heavy == "[]"
+    assert float(seconds) < 1
+
+
+def test_the_real_program():
+    done = subprocess.run([PROGRAM, "version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{__version__}\n", "")
+    done = subprocess.run([PROGRAM, "predict", "nowhere.png"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "linegroup: Missing option '--out'. See linegroup predict --help.\n"
+
+
+def test_without_a_command_comes_the_help():
+    assert ok().stdout == ok("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["nonsense"], "nonsense"),
+        (["--nonsense"], "--nonsense"),
+        (["predict", "a.png", "--out", "o", "--nonsense"], "linegroup predict --help"),
+        (["models", "nonsense"], "linegroup models --help"),
+        (["evaluate", "--data", "s", "--limit", "-1"], "--limit"),
+        (["evaluate", "--data", "s", "--limit", "x"], "--limit"),
+        (["models", "promote", "linegroup"], "version"),
+    ],
+)
+def test_wrong_words(words, expected):
+    assert expected in refused(*words)
+
+
+# predict
+
+
+def test_predict_one_picture(picture):
+    result = ok("predict", picture, "--out", "lines", *COLOUR)
+    assert "classical" not in result.stdout
+    assert "learned nothing" in result.stderr
+    assert sorted(p.name for p in Path("lines").iterdir()) == [
+        "chart.json",
+        "chart.labels.png",
+        "chart.overlay.png",
+    ]
+    document = from_json(Path("lines/chart.json").read_bytes())
+    labels = cv2.imread("lines/chart.labels.png", cv2.IMREAD_UNCHANGED)
+    assert labels.dtype == np.uint16
+    assert [line.id for line in document.lines] == np.unique(labels[labels > 0]).tolist()
+    assert document.parameters["method"] == "colour"
+
+
+def test_predict_as_json(picture):
+    tree = json.loads(ok("predict", picture, "--out", "lines", "--json", *COLOUR).stdout)
+    (done,) = tree["done"]
+    assert tree["model"] == {"name": "colour", "version": __version__}
+    assert done["input"] == str(picture)
+    assert done["lines"] == len(from_json(Path(done["json"]).read_bytes()).lines)
+    assert (tree["failed"], tree["skipped"]) == ([], [])
+
+
+def test_predict_with_a_model(picture, artifact):
+    tree = json.loads(
+        ok("predict", picture, "--out", "o", "--model", artifact, "--json", "--set", "grouping.eps=0.75").stdout
+    )
+    document = from_json(Path(tree["done"][0]["json"]).read_bytes())
+    assert tree["model"]["version"] == document.model.version == "v1"
+    assert document.parameters["eps"] == 0.75
+
+
+def test_predict_a_folder(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    for name in ("b.PNG", "a.png", "a.JPG", ".hidden.png", "old.labels.png", "old.overlay.png", "below/c.png"):
+        (folder / name).write_bytes(parallel_lines(2).image)
+    (folder / "notes.txt").write_text("no picture")
+    tree = json.loads(ok("predict", folder, folder / "b.PNG", "--out", "lines", "--json", *COLOUR).stdout)
+    assert [Path(done["json"]).name for done in tree["done"]] == ["a.JPG.json", "a.png.json", "b.json"]
+
+
+def test_results_beside_the_pictures_are_no_input(picture):
+    folder = picture.parent
+    for _ in range(2):
+        tree = json.loads(ok("predict", folder, "--out", folder, "--json", *COLOUR).stdout)
+        assert [done["input"] for done in tree["done"]] == [str(picture)]
+
+
+def test_bad_pictures_are_named_and_the_others_done(picture, tmp_path):
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:200])
+    (tmp_path / "bomb.png").write_bytes(bomb(40_000, 40_000))
+    result = run("predict", tmp_path, "nowhere.png", "--out", "lines", *COLOUR)
+    assert result.exit_code == 1
+    for name in ("empty.png", "text.jpg", "cut.png", "bomb.png", "nowhere.png"):
+        assert sum(name in line for line in result.stderr.splitlines()) == 1, name
+    assert "5 pictures could not be used" in result.stderr
+    assert "Traceback" not in result.output
+    assert {p.name.partition(".")[0] for p in Path("lines").iterdir()} == {"chart"}
+    tree = json.loads(run("predict", tmp_path, "--out", "lines", "--json", *COLOUR).stdout)
+    assert len(tree["done"]) == 1
+    assert len(tree["failed"]) == 4
+
+
+def test_nothing_but_bad_pictures(tmp_path):
+    (tmp_path / "bad.png").write_text("no")
+    result = run("predict", tmp_path / "bad.png", "--out", "lines", *COLOUR)
+    assert result.exit_code == 2
+    assert "bad.png" in result.stderr
+
+
+def test_skip_existing(picture):
+    first = ok("predict", picture, "--out", "lines", *COLOUR)
+    written = Path("lines/chart.json").stat().st_mtime_ns
+    second = ok("predict", picture, "--out", "lines", "--skip-existing", *COLOUR)
+    assert "1 done before" in second.stdout
+    assert "done before" not in first.stdout
+    assert Path("lines/chart.json").stat().st_mtime_ns == written
+    ok("predict", picture, "--out", "lines", "--skip-existing", *COLOUR, "--set", "grouping.min_pixels=3")
+    assert Path("lines/chart.json").stat().st_mtime_ns > written
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["empty"], "holds no pictures"),
+        (["chart.png", "--model", "nowhere"], "nowhere"),
+        (["chart.png", "--set", "grouping.epps=1"], "grouping.eps"),
+        (["chart.png", "--set", "nonsense"], "dotted.key=value"),
+        (["chart.png", "--set", "training.lr=1"], "training"),
+        (["one", "two"], "same name"),
+    ],
+)
+def test_predict_refuses(picture, words, expected):
+    for folder in ("empty", "one", "two"):
+        Path(folder).mkdir()
+    for folder in ("one", "two"):
+        Path(folder, "x.png").write_bytes(picture.read_bytes())
+    assert expected in refused("predict", *words, "--out", "lines")
+
+
+def test_out_that_is_a_file(picture):
+    assert "chart.png" in refused("predict", picture, "--out", picture)
+    assert "chart.png" in refused("predict", picture, "--out", picture / "below")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_out_that_may_not_be_written(picture):
+    Path("locked").mkdir(mode=0o500)
+    assert "permission" in refused("predict", picture, "--out", "locked")
+
+
+def test_disk_full_is_no_mistake_of_the_caller(picture, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(linegroup.predict, "write_bytes", full)
+    result = run("predict", picture, "--out", "lines", *COLOUR)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("linegroup: lines/chart.labels.png: No space left")
+
+
+def test_interrupted(picture, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(linegroup.predict.Predictor, "predict_file", interrupt)
+    result = run("predict", picture, "--out", "lines", *COLOUR)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "linegroup: Interrupted."
+
+
+def test_a_fault_of_ours_is_not_hidden(picture, monkeypatch):
+    monkeypatch.setattr(linegroup.predict.Predictor, "predict_file", lambda *_: 1 / 0)
+    assert isinstance(run("predict", picture, "--out", "lines", *COLOUR).exception, ZeroDivisionError)
+
+
+def test_names_of_files_cannot_speak_to_the_terminal(tmp_path):
+    path = tmp_path / "\x1b[31m\n[bold]x.png"
+    path.write_text("no picture")
+    result = run("predict", path, "--out", "lines", *COLOUR)
+    assert result.exit_code == 2
+    assert "\x1b" not in result.output
+    assert "[bold]x.png" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [
+        (["a.png", "b.png"], ["a", "b"]),
+        (["a.png", "a.jpg", "b.png"], ["a.png", "a.jpg", "b"]),
+        (["A.png", "a.jpg"], ["A.png", "a.jpg"]),
+        (["a.png", "a.jpg", "a.png.png"], ["a.png", "a.jpg", "a.png.png"]),
+        (["b.png", "a.png", "b.png"], ["b", "a"]),
+        (["x/a.png", "y/a.jpg"], ["a.png", "a.jpg"]),
+    ],
+)
+def test_no_result_overwrites_another(names, stems):
+    chosen = collect([Path(name) for name in names])
+    assert [entry.stem for entry in chosen] == stems
+
+
+def test_equal_names_are_refused():
+    with pytest.raises(UserError, match="same name"):
+        collect([Path("x/a.png"), Path("y/a.png")])
+
+
+def bomb(width, height):
+    """A PNG of a few hundred bytes whose header promises a huge picture."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return len(content).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([1, 0, 0, 0, 0])
+    data = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+# shard
+
+
+def test_shard_and_again(coco):
+    words = ("--annotations", coco / "annotations.json", "--images", coco / "images", "--out", "s", "--serial")
+    first = json.loads(ok("shard", *words, "--json").stdout)
+    assert (first["samples"], first["lines"], first["rejects"]) == (6, 12, 0)
+    assert sum(first["splits"].values()) == 6
+    assert first["reject_reasons"] == {}
+    again = ok("shard", *words)
+    assert "6 charts with 12 lines" in again.stdout
+    assert "finished before" in again.stdout
+
+
+def test_shard_counts_rejects_by_reason(coco):
+    tree = json.loads((coco / "annotations.json").read_text(encoding="utf-8"))
+    tree["images"][0]["file_name"] = "../secret.png"
+    tree["images"][1]["file_name"] = "missing.png"
+    Path("bad.json").write_text(json.dumps(tree))
+    words = ("--annotations", "bad.json", "--images", coco / "images", "--serial")
+    result = ok("shard", *words, "--out", "s")
+    assert "rejects.jsonl" in result.stderr
+    summary = json.loads(ok("shard", *words, "--out", "s", "--json").stdout)
+    assert summary["samples"] == 4
+    assert sum(summary["reject_reasons"].values()) == summary["rejects"] >= 2
+    strict = run("shard", *words, "--out", "t", "--strict")
+    assert strict.exit_code == 2
+    assert strict.stderr.splitlines()[-1].startswith("linegroup: 2 records were rejected")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--annotations", "nowhere.json"], "nowhere.json"),
+        (["--images", "nowhere"], "nowhere"),
+        (["--dialect", "yolo"], "dialect"),
+        (["--val-fraction", "1.5"], "val_fraction"),
+        (["--category", "lines"], "line"),
+        (["--split", "../x"], "split"),
+    ],
+)
+def test_shard_refuses(coco, words, expected):
+    good = {"--annotations": coco / "annotations.json", "--images": coco / "images", "--out": "s"}
+    good[words[0]] = words[1]
+    assert expected in refused("shard", "--serial", *(word for pair in good.items() for word in pair))
+
+
+@pytest.mark.ray
+def test_shard_with_ray(coco, ray_session):
+    words = ("--annotations", coco / "annotations.json", "--images", coco / "images", "--json")
+    parallel = json.loads(ok("shard", *words, "--out", "parallel").stdout)
+    serial = json.loads(ok("shard", *words, "--out", "serial", "--serial").stdout)
+    assert {**parallel, "out": ""} == {**serial, "out": ""}
+
+
+# evaluate
+
+
+def test_evaluate_prints_methods_side_by_side(shards, artifact):
+    result = ok("evaluate", "--model", artifact, "--data", shards, "--out", "report")
+    header = next(line for line in result.stdout.splitlines() if "metric" in line)
+    assert header.split() == ["metric", "model", "colour", "components"]
+    assert "ari ↑" in result.stdout
+    assert "ARI by tag" in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    assert cv2.imread("report/examples.png") is not None
+    report = json.loads(Path("report/report.json").read_text(encoding="utf-8"))
+    assert report["model"] == {"name": "linegroup", "version": "v1"}
+
+
+def test_evaluate_as_json(shards):
+    tree = json.loads(ok("evaluate", "--data", shards, "--split", "train", "--limit", "2", "--json", *COLOUR).stdout)
+    assert list(tree["methods"]) == ["classical", "colour", "components"]
+    assert tree["pictures"] == 2
+    assert len(tree["rows"]) == 6
+    ari = tree["methods"]["colour"]["ari"]
+    assert ari["low"] <= ari["mean"] <= ari["high"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--data", "nowhere"], "linegroup shard"),
+        (["--split", "test"], "train"),
+        (["--model", "nowhere"], "nowhere"),
+        (["--set", "data.category=nothing"], "line"),
+        (["--out", "file"], "file"),
+    ],
+)
+def test_evaluate_refuses(shards, words, expected):
+    Path("file").touch()
+    data = [] if "--data" in words else ["--data", shards]
+    assert expected in refused("evaluate", *data, *words)
+
+
+# train
+
+
+TINY = ("model.width=2", "model.depth=1", "training.batch_size=2", "training.pictures=1", "ray.num_workers=0")
+
+
+def test_train_and_use(shards, coco):
+    result = ok("train", f"data.train={shards}", "training.out=run", "training.max_steps=2", *TINY)
+    plan = result.stderr.splitlines()
+    assert plan[0].startswith("Data: ")
+    assert plan[1].startswith("Steps: 2 of 2 charts")
+    for word in ("mlflow ui --backend-store-uri sqlite:///", "linegroup predict", "linegroup evaluate"):
+        assert word in result.stdout
+    again = json.loads(
+        ok("train", f"data.train={shards}", "training.out=run", "training.max_steps=2", *TINY, "--json").stdout
+    )
+    assert (again["steps"], again["resumed_from"]) == (2, 2)
+    made = json.loads(ok("models", "register", again["run_id"], "--json").stdout)
+    ok("models", "promote", made["name"], made["version"])
+    assert "champion" in ok("models", "list").stdout
+    assert json.loads(ok("models", "list", "--json").stdout)[0]["aliases"] == ["champion"]
+    for reference in ("models:/linegroup@champion", "models:/linegroup/1", again["run_id"], "run/artifact"):
+        shown = json.loads(ok("models", "show", reference, "--json").stdout)
+        assert shown["version"] == made["artifact_version"]
+    assert made["artifact_version"] in ok("models", "show", "run/artifact").stdout
+    picture = next((coco / "images").iterdir())
+    tree = json.loads(ok("predict", picture, "--out", "o", "--model", "models:/linegroup@champion", "--json").stdout)
+    assert tree["model"]["version"] == made["artifact_version"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "data.train"),
+        (["data.train=nowhere"], "nowhere"),
+        (["data.trian=x"], "data.train"),
+        (["--config", "refrence"], "refrence"),
+        (["training.epochs=0"], "epochs"),
+        (["--config", "broken.yaml"], "broken.yaml"),
+    ],
+)
+def test_train_refuses(words, expected):
+    Path("broken.yaml").write_text("a: [")
+    assert expected in refused("train", *words)
+
+
+def test_show_config_is_a_recipe():
+    text = ok("train", "model.width=5", "data.category=2", "--show-config").stdout
+    Path("mine.yaml").write_text(text)
+    assert ok("train", "--config", "mine.yaml", "--show-config").stdout == text
+    assert "width: 5" in text
+
+
+# models
+
+
+def test_no_models_yet():
+    assert "There are no models yet" in ok("models", "list").stdout
+    assert json.loads(ok("models", "list", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "nowhere"],
+        ["show", "models:/linegroup@champion"],
+        ["register", "nowhere"],
+        ["promote", "linegroup", "1"],
+        ["import", "nowhere.pt", "--out", "o"],
+    ],
+)
+def test_models_refuse(words):
+    assert words[1].removeprefix("models:/").split("@")[0] in refused("models", *words)
