@@ -112,8 +112,8 @@ def _crossing_recall(truth: Targets, lines: Lines, predicted: NDArray[np.uint16]
         return float("nan")
     table = overlaps(lines, predicted)
     line_of = np.full(len(table.predicted) + 1, -1)
-    for line, group in match(table.iou, threshold=0.0):
-        line_of[group + 1] = line
+    for number, group in match(table.iou, threshold=0.0):
+        line_of[group + 1] = number
     claimed = line_of[predicted.ravel()]
     right = np.zeros(predicted.size, dtype=np.bool_)
     for k, line in enumerate(lines):
