@@ -1,0 +1,87 @@
+"""The scripts of `jobs/`, run as `ray job submit` runs them, and their recipes."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from linegroup.cli import app
+from linegroup.config import load_config
+from linegroup.distributed.shard_job import load_job
+from linegroup.sources.coco import write_coco
+from linegroup.testing import random_sample
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "jobs" / "recipes"
+
+
+def job(name, *arguments, cwd):
+    command = [sys.executable, str(ROOT / "jobs" / name), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    samples = [replace(random_sample(seed, (60, 80), 2), id=seed, group=f"g{seed}") for seed in range(1, 4)]
+    write_coco(samples, folder / "annotations.json", folder / "images")
+    words = ("--annotations", "annotations.json", "--images", "images", "--out", "shards", "--split", "val", "--serial")
+    done = job("make_shards.py", *words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["samples"] == 3
+    return folder / "shards"
+
+
+def test_score_model_prints_one_json_line(shards, tmp_path):
+    done = job("score_model.py", "--data", shards, "--out", "report", "--set", "grouping.method=colour", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    tree = json.loads(line)
+    assert tree["pictures"] == 3
+    assert list(tree["methods"]) == ["classical", "colour", "components"]
+    assert (tmp_path / "report" / "examples.png").exists()
+    printed = CliRunner().invoke(app, ["evaluate", "--data", str(shards), "--set", "grouping.method=colour", "--json"])
+    same = json.loads(printed.stdout)
+    assert {**tree, "seconds_per_picture": 0, "rows": 0} == {**same, "seconds_per_picture": 0, "rows": 0}
+
+
+def test_flags_win_over_the_recipe(shards, tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"data": str(shards), "limit": 1, "split": "test"}))
+    done = job("score_model.py", "--config", "mine.yaml", "--split", "val", cwd=tmp_path)
+    assert json.loads(done.stdout)["pictures"] == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "expected"),
+    [
+        (None, ["--data", "nowhere"], "nowhere"),
+        ("datum: x", [], "mapping of model, data"),
+        ("[1, 2]", [], "mapping of model, data"),
+        ("a: [", [], "mine.yaml"),
+    ],
+)
+def test_mistakes_exit_with_2_and_a_line(tmp_path, recipe, words, expected):
+    if recipe is not None:
+        (tmp_path / "mine.yaml").write_text(recipe)
+        words = ["--config", "mine.yaml", *words]
+    done = job("score_model.py", *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_recipe_is_one():
+    """Recipes rot: each must be understood by the job that it is for."""
+    for path in sorted(RECIPES.glob("*.yaml")):
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stem == "shards":
+            load_job(path, {})
+        elif path.stem == "evaluate":
+            assert tree.keys() <= {"model", "data", "split", "limit", "device", "out", "overrides"}
+        else:
+            load_config(path)
