@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,31 @@ def ray_session() -> Iterator[None]:
 
     with start_ray(address="local", num_cpus=2, object_store_memory=150 * 2**20):
         yield
+
+
+@pytest.fixture(scope="session")
+def make_shard_folder() -> Callable[..., Path]:
+    """Writes samples by split as a finished shard folder: `make_shard_folder(path, {"train": [...], "val": [...]})`."""
+    from linegroup import __version__
+    from linegroup.sample import Sample
+    from linegroup.shards import Manifest, Source, SplitCounts, save_manifest, write_shard
+
+    def make(folder: Path, splits: Mapping[str, Sequence[Sample]]) -> Path:
+        files = [write_shard(samples, folder, f"{split}/shard.parquet", split) for split, samples in splits.items()]
+        counts = {file.split: SplitCounts(samples=file.rows, lines=file.lines, files=1) for file in files}
+        manifest = Manifest(
+            written_by=__version__,
+            key="test",
+            samples=sum(file.rows for file in files),
+            lines=sum(file.lines for file in files),
+            rejects=0,
+            splits=counts,
+            categories={1: "line"},
+            source=Source(annotations="test.json", sha256="0", images=0),
+            settings={},
+            files=tuple(files),
+        )
+        save_manifest(manifest, folder)
+        return folder
+
+    return make
