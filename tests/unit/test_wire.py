@@ -1,6 +1,7 @@
 """The document `linegroup.lines/1`."""
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -128,3 +129,10 @@ def test_schema_describes_what_is_written():
     tree["lines"][0]["bbox"] = [1, 2, 3, 4]
     del tree["image"]["width"]
     assert not validator.is_valid(tree)
+
+
+def test_the_documented_example_is_a_document():
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    example = text.split("```json\n")[1].split("```")[0]
+    (found,) = from_json(example).lines
+    assert found.colour == Colour.of(*found.colour.rgb)
