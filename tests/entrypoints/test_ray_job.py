@@ -1,0 +1,140 @@
+"""The job scripts on a real cluster: a local head with token authentication, and `ray job submit`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from linegroup.shards import ShardSet
+
+ROOT = Path(__file__).parents[2]
+CHARTS = ROOT / "examples" / "real_charts"
+BIN = Path(sys.executable).parent
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on, outside the range that Ray's workers take."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def answer(url: str, token: str | None) -> int:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head node of our own: its address, and the environment of a client that knows the token."""
+    home = Path(tempfile.mkdtemp(prefix="lg-"))  # short: sockets live below it
+    token = home / "token"
+    token.write_text("0123456789abcdef" * 4)
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    gcs, dashboard, client, agent, metrics = free_ports(5)
+    log = (home / "head.log").open("wb")
+    head = subprocess.Popen(
+        [
+            *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", "--object-store-memory=150000000"),
+            *(f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
+            *(f"--dashboard-agent-listen-port={agent}", f"--metrics-export-port={metrics}", f"--temp-dir={home}/r"),
+        ],
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        deadline = time.monotonic() + 90
+        while answer(f"{address}/api/jobs/", token.read_text()) != 200:
+            assert head.poll() is None, (home / "head.log").read_text()
+            assert time.monotonic() < deadline, (home / "head.log").read_text()
+            time.sleep(0.5)
+        yield address, environment
+    finally:
+        # `ray start --block` takes its own processes down; never `ray stop`, which takes everybody's.
+        head.send_signal(signal.SIGTERM)
+        try:
+            head.wait(30)
+        except subprocess.TimeoutExpired:
+            head.kill()
+            head.wait()
+        log.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def submit(cluster, *command: str) -> subprocess.CompletedProcess[str]:
+    address, environment = cluster
+    return subprocess.run(
+        [str(BIN / "ray"), "job", "submit", "--address", address, "--working-dir", ".", "--", "python", *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_nobody_gets_in_without_the_token(cluster):
+    assert answer(f"{cluster[0]}/api/jobs/", None) == 401
+    assert answer(f"{cluster[0]}/api/jobs/", "0" * 64) == 403
+
+
+def test_submitted_job_makes_shards(cluster, tmp_path):
+    out = tmp_path / "shards"
+    done = submit(
+        cluster,
+        "jobs/make_shards.py",
+        *("--annotations", str(CHARTS / "annotations.json"), "--images", str(CHARTS), "--out", str(out)),
+        *("--images-per-part", "8"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith('{"out"'))
+    assert json.loads(line)["samples"] == len(ShardSet(out)) == 20
+    ShardSet(out).verify()
+
+
+def test_a_mistake_fails_the_job_with_its_reason(cluster, tmp_path):
+    missing = tmp_path / "missing.json"
+    done = submit(
+        cluster,
+        "jobs/make_shards.py",
+        *("--annotations", str(missing), "--images", str(CHARTS), "--out", str(tmp_path / "out")),
+    )
+    # Ray reports 1 for any failure; the script's own code, 2, is in the message.
+    assert done.returncode == 1
+    assert str(missing) in done.stdout
+    assert "Traceback" not in done.stdout.split(str(missing))[0].rsplit("\n", 5)[-1]
