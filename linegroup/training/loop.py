@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from linegroup.batches import BatchBuilder, BatchPlan
-from linegroup.config import Config, flat
-from linegroup.errors import UserError
+from linegroup.config import Config, TrainingConfig, flat
+from linegroup.errors import UserError, unknown_name
 from linegroup.model import LineModel
 from linegroup.shards import ShardSet
 from linegroup.training.artifact import save_artifact
@@ -105,24 +105,23 @@ def prepare_run(config: Config, world: int = 1) -> Config:
         world: Number of processes that will train.
 
     Returns:
-        The configuration with absolute paths, `data.val` filled in, and `resume` = auto: a checkpoint that
-        `resume` names has been put where `auto` finds it.
+        The configuration with absolute paths, `data.val` filled in, the category by name, and `resume` = auto:
+        a checkpoint that `resume` names has been put where `auto` finds it.
 
     Raises:
-        UserError: no data, or `training.resume` does not fit the state of `training.out`.
+        UserError: no data, no such category, or `training.resume` does not fit the state of `training.out`.
     """
     data, training = config.data, config.training
     if data.train is None:
         raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
     out = Path(training.out).absolute()
     paths = {"train": str(Path(data.train).absolute()), "val": str(Path(data.val or data.train).absolute())}
-    for path in dict.fromkeys(paths.values()):
-        ShardSet(path)
+    category = _category_name(data.category, [ShardSet(path) for path in dict.fromkeys(paths.values())])
     _prepare_resume(training.resume, out / CHECKPOINTS)
     uri = tracking_uri(config.tracking) if config.tracking.enabled else config.tracking.uri
     prepared = config.model_copy(
         update={
-            "data": data.model_copy(update=paths),
+            "data": data.model_copy(update={**paths, "category": category}),
             "training": training.model_copy(update={"out": str(out), "resume": "auto"}),
             "tracking": config.tracking.model_copy(update={"uri": uri}),
         }
@@ -137,6 +136,7 @@ def prepare_run(config: Config, world: int = 1) -> Config:
 def tracked(config: Config) -> Iterator[Tracker]:
     """A tracker for the length of a run, closed with what became of it."""
     tags = {f"data.{split}": ShardSet(path).digest for split, path in _data_paths(config).items()}
+    tags["training.out"] = config.training.out
     tracker = start_tracker(config.tracking, Path(config.training.out), public(config), tags)
     try:
         yield tracker
@@ -147,9 +147,10 @@ def tracked(config: Config) -> Iterator[Tracker]:
 
 
 def public(config: Config) -> Config:
-    """What is stored with models and runs: without addresses, which may hold passwords."""
+    """What is stored with models and runs: without addresses, which may hold passwords, and without the run folder."""
     return config.model_copy(
         update={
+            "training": config.training.model_copy(update={"out": TrainingConfig().out}),
             "tracking": config.tracking.model_copy(update={"uri": None}),
             "ray": config.ray.model_copy(update={"address": None, "storage": None}),
         }
@@ -283,6 +284,18 @@ class _Run:
 
     def _epoch(self, done: int) -> float:
         return done / self.plan.steps_per_epoch
+
+
+def _category_name(category: str | None, shards: Sequence[ShardSet]) -> str | None:
+    """Samples know categories by name; a number is looked up in the manifest."""
+    if category is None:
+        return None
+    known = {number: name for samples in shards for number, name in samples.categories.items()}
+    if category in known.values():
+        return category
+    if category.isdecimal() and int(category) in known:
+        return known[int(category)]
+    raise unknown_name("category of the shards", category, known.values())
 
 
 def _data_paths(config: Config) -> dict[str, str]:

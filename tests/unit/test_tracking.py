@@ -1,0 +1,258 @@
+import json
+import logging
+import math
+import multiprocessing
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from linegroup.config import GroupingConfig, TrackingConfig, load_config
+from linegroup.errors import UserError
+from linegroup.model import LineModel
+from linegroup.training import tracking
+from linegroup.training.artifact import Artifact, save_artifact
+from linegroup.training.code_version import git_commit
+
+CONFIG = load_config(None, ["model.width=4", "model.depth=1"])
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory) -> bytes:
+    """Made once: the tables take seconds."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    tracking.list_models(TrackingConfig(uri=f"sqlite:///{file}"))
+    return file.read_bytes()
+
+
+@pytest.fixture
+def where(tmp_path, empty_database, monkeypatch) -> TrackingConfig:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").write_bytes(empty_database)
+    return TrackingConfig()
+
+
+def artifact(folder: Path, seed: int = 0) -> Artifact:
+    torch.manual_seed(seed)
+    return save_artifact(
+        folder, LineModel(CONFIG.model, CONFIG.loss), CONFIG, GroupingConfig(), {"val_ari": 0.5, "x": math.nan}
+    )
+
+
+def client(config: TrackingConfig):
+    with tracking._environment():
+        return tracking._client(tracking.tracking_uri(config))
+
+
+def run_with_model(where, tmp_path, name: str = "one", seed: int = 0) -> tuple[str, Artifact]:
+    made = artifact(tmp_path / name / "artifact", seed)
+    tracker = tracking.start_tracker(where, tmp_path / name, CONFIG, {})
+    tracker.model(made)
+    tracker.metrics({"best_val_ari": 0.5}, 1)
+    tracker.close()
+    assert tracker.run_id is not None
+    return tracker.run_id, made
+
+
+def test_where_runs_go(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking.tracking_uri(TrackingConfig()) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert tracking.tracking_uri(TrackingConfig()) == "http://server:5000"
+    assert tracking.tracking_uri(TrackingConfig(uri="sqlite:///x.db")) == f"sqlite:///{tmp_path}/x.db"
+
+
+def test_what_a_run_holds(where, tmp_path):
+    made = artifact(tmp_path / "artifact")
+    (tmp_path / "epoch-0001.png").write_bytes(b"picture")
+    tracker = tracking.start_tracker(where, tmp_path / "out", CONFIG, {"data.train": "abc"})
+    for step in range(1, 1001):
+        tracker.metrics({"train_total": 1.0 / step, "train_variance": 2.0}, step)
+    tracker.picture(tmp_path / "epoch-0001.png")
+    tracker.model(made)
+    tracker.close()
+    mlflow = client(where)
+    run = mlflow.get_run(tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model.width"] == "4"
+    assert run.data.params["training.epochs"] == "10"
+    assert run.data.tags["data.train"] == "abc"
+    history = mlflow.get_metric_history(tracker.run_id, "train_total")
+    assert [(point.step, point.value) for point in history] == [(step, 1.0 / step) for step in range(1, 1001)]
+    folder = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert folder.is_relative_to(tmp_path / "mlruns" / "artifacts")
+    assert json.loads((folder / "config.json").read_text())["model"]["width"] == 4
+    assert (folder / "pictures" / "epoch-0001.png").read_bytes() == b"picture"
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    place = f"models/{made.version}"
+    assert f"{place}/MLmodel" in names
+    assert f"{place}/artifact/weights.safetensors" in names
+    assert not [name for name in names if name.endswith((".pkl", ".pt", ".pth", ".py"))]
+    assert "linegroup" in (folder / place / "MLmodel").read_text()
+    assert "loader_module" not in (folder / place / "MLmodel").read_text()
+
+
+def test_out_goes_on_with_its_run(where, tmp_path):
+    first = tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
+    first.metrics({"a": 1.0}, 1)
+    first.close("KILLED")
+    again = tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
+    assert again.run_id == first.run_id
+    assert client(where).get_run(again.run_id).info.status == "RUNNING"
+    other = tracking.start_tracker(where, tmp_path / "other", CONFIG, {})
+    assert other.run_id != first.run_id
+
+
+def test_switched_off(tmp_path):
+    tracker = tracking.start_tracker(TrackingConfig(enabled=False), tmp_path, CONFIG, {})
+    tracker.metrics({"a": 1.0}, 1)
+    tracker.close()
+    assert tracker.run_id is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_register_promote_list_show_resolve(where, tmp_path):
+    run_id, made = run_with_model(where, tmp_path)
+    record = tracking.register(run_id)
+    assert record == {"name": "linegroup", "version": "1", "run_id": run_id, "artifact_version": made.version}
+    other_run, other = run_with_model(where, tmp_path, "two", seed=1)
+    assert tracking.register(other_run)["version"] == "2"
+    assert tracking.promote("linegroup", "1") == {
+        "name": "linegroup",
+        "version": "1",
+        "alias": "champion",
+        "before": None,
+    }
+    assert tracking.promote("linegroup", "2")["before"] == "1"
+    listed = tracking.list_models()
+    assert [(row["version"], row["aliases"], row["metrics"]) for row in listed] == [
+        ("2", ["champion"], {"best_val_ari": 0.5}),
+        ("1", [], {"best_val_ari": 0.5}),
+    ]
+    assert tracking.show_model("models:/linegroup@champion")["version"] == other.version
+    for reference, expected in [
+        ("models:/linegroup@champion", other),
+        ("models:/linegroup/1", made),
+        (run_id, made),
+        (str(made.path), made),
+    ]:
+        from linegroup.training.artifact import load_artifact
+
+        assert load_artifact(tracking.resolve_model(reference)).version == expected.version
+    json.dumps([record, listed])
+
+
+def test_registered_version_never_changes(where, tmp_path):
+    """Also when the run that it came from is extended and logs another model."""
+    run_id, made = run_with_model(where, tmp_path)
+    tracking.register(run_id)
+    again, other = run_with_model(where, tmp_path, "one", seed=1)
+    assert again == run_id
+    assert tracking.show_model("models:/linegroup/1")["version"] == made.version
+    assert tracking.show_model(run_id)["version"] == other.version
+
+
+def test_folder_is_registered_through_its_run_or_a_new_one(where, tmp_path):
+    run_id, made = run_with_model(where, tmp_path)
+    assert tracking.register(str(made.path))["run_id"] == run_id
+    lonely = artifact(tmp_path / "imported")
+    record = tracking.register(str(lonely.path), "other")
+    assert record["run_id"] not in (None, run_id)
+    assert tracking.show_model("models:/other/1")["version"] == lonely.version
+
+
+def test_damaged_model_is_neither_registered_nor_promoted(where, tmp_path):
+    run_id, _ = run_with_model(where, tmp_path)
+    tracking.register(run_id)
+    weights = tracking.resolve_model(run_id) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"weights\.safetensors"):
+        tracking.register(run_id)
+    with pytest.raises(UserError, match=r"weights\.safetensors"):
+        tracking.promote("linegroup", "1")
+    assert tracking.list_models()[0]["aliases"] == []
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["models:/nobody@champion", "models:/nobody/3", "models:/linegroup", "0" * 32, "no/such/folder", "."],
+)
+def test_unknown_models(where, reference):
+    with pytest.raises(UserError) as error:
+        tracking.resolve_model(reference)
+    assert reference.split("/")[-1].split("@")[0] in str(error.value) or "artifact.json" in str(error.value)
+
+
+def test_run_without_a_model(where, tmp_path):
+    tracker = tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
+    with pytest.raises(UserError, match="holds no model"):
+        tracking.resolve_model(tracker.run_id or "")
+
+
+def test_server_that_fails_while_training(where, tmp_path, caplog, monkeypatch):
+    tracker = tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
+    assert isinstance(tracker, tracking.MlflowTracker)
+    honest = tracker._client.log_batch
+
+    def fail(*_arguments, **_options):
+        raise ConnectionError("server is gone")
+
+    monkeypatch.setattr(tracker._client, "log_batch", fail)
+    with caplog.at_level(logging.WARNING):
+        for step in range(2000):
+            tracker.metrics({"a": float(step)}, step)
+        tracker.picture(tmp_path / "missing.png")
+    assert "training goes on" in caplog.text
+    assert caplog.text.count("server is gone") == 1
+    monkeypatch.setattr(tracker._client, "log_batch", honest)
+    tracker.close()
+    assert len(client(where).get_metric_history(tracker.run_id, "a")) == 2000
+
+
+def test_server_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    config = TrackingConfig(uri="http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9.*tracking\.enabled=false"):
+        tracking.start_tracker(config, tmp_path / "out", CONFIG, {})
+    assert not (tmp_path / "out").exists()
+
+
+def test_environment_is_left_as_it_was(where, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    before = dict(os.environ)
+    run_with_model(where, tmp_path)
+    after = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    assert after == {name: value for name, value in before.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+def first_use(uri: str) -> str:
+    return tracking.initialise(TrackingConfig(uri=uri, experiment="race"))
+
+
+@pytest.mark.slow
+def test_several_processes_may_come_first(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        ids = pool.map(first_use, [f"sqlite:///{tmp_path}/mlflow.db"] * 3, chunksize=1)
+    assert len(set(ids)) == 1
+
+
+def test_git_commit(tmp_path):
+    assert git_commit(tmp_path) is None
+    run = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert git_commit(tmp_path) is None
+    subprocess.run([*run, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    expected = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    assert git_commit(tmp_path / "deep" / "er") == expected
+    subprocess.run([*run, "pack-refs", "--all"], check=True)
+    assert git_commit(tmp_path) == expected
+    subprocess.run([*run, "worktree", "add", "-q", "-b", "other", str(tmp_path / "tree")], check=True)
+    assert git_commit(tmp_path / "tree") == expected
+    subprocess.run([*run, "checkout", "-q", "--detach"], check=True)
+    assert git_commit(tmp_path) == expected
