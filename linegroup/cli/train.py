@@ -48,6 +48,7 @@ def train(
 
         typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), nl=False)
         return
+    settings = check(settings)
     for line in plan(settings):
         note(line)
     result = _train(settings)
@@ -85,17 +86,27 @@ def recipe_path(name: str | None) -> Path | None:
     )
 
 
-def plan(settings: Config) -> list[str]:
-    """What is going to happen, in a few lines; checks the data before anything starts.
+def check(settings: Config) -> Config:
+    """The settings with the category by its name; shards know its number, samples do not.
 
     Raises:
-        UserError: no training data are named, or there are none.
+        UserError: no training data are named, or there are none, or not of that category.
     """
     if settings.data.train is None:
         raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
+    from linegroup.evaluation import category_name
+    from linegroup.shards import load_manifest
+
+    category = category_name(settings.data.category, load_manifest(Path(settings.data.train)).categories)
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"category": category})})
+
+
+def plan(settings: Config) -> list[str]:
+    """What is going to happen, in a few lines."""
     from linegroup.shards import ShardSet
     from linegroup.training.loop import run_length
 
+    assert settings.data.train is not None
     training, ray = settings.training, settings.ray
     shards = ShardSet(settings.data.train, "train")
     world = max(1, ray.num_workers)
