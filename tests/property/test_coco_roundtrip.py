@@ -33,10 +33,9 @@ def instances(draw):
     parts = draw(st.lists(points(1), min_size=1, max_size=3))
     xy = np.concatenate(parts)
     if (xy == xy[0]).all():
-        xy[-1] = xy[-1] + 1 if len(xy) > 1 else xy[-1]
-        if (xy == xy[0]).all():
-            xy = np.array([[0, 0], [1, 1]], np.float32)
-            parts = [xy]
+        # A line without length is refused by design.
+        parts = [np.array([xy[0], (xy[0] <= 0) - np.float32(0.5)], np.float32)]
+        xy = parts[0]
     starts = np.cumsum([0, *map(len, parts)])[:-1]
     return Instance(
         id=draw(IDS | st.integers(0, 3)),
