@@ -24,7 +24,8 @@ def _model(_pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Mask:
 
 
 def _non_white(pixels: Pixels, _maps: Maps | None, config: GroupingConfig) -> Mask:
-    return np.asarray(pixels.min(axis=2) < config.white_threshold)
+    red, green, blue = cv2.split(pixels)
+    return np.asarray(cv2.min(cv2.min(red, green), blue) < config.white_threshold)
 
 
 def _canny(pixels: Pixels, _maps: Maps | None, config: GroupingConfig) -> Mask:

@@ -21,8 +21,9 @@ def non_background(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
     nearest = np.full(pixels.shape[:2], np.inf, dtype=np.float32)
     for colour in page_colours(pixels):
-        nearest = np.minimum(nearest, np.sqrt(((lab - colour) ** 2).sum(axis=2)))
-    return np.asarray(nearest > CONTRAST)
+        lightness, a, b = cv2.split(lab - colour)
+        nearest = np.minimum(nearest, lightness * lightness + a * a + b * b)
+    return np.asarray(nearest > CONTRAST**2)
 
 
 def page_colours(pixels: NDArray[np.uint8], share: float = 0.03) -> NDArray[np.float32]:
@@ -33,9 +34,11 @@ def page_colours(pixels: NDArray[np.uint8], share: float = 0.03) -> NDArray[np.f
     binned = (pixels // _BIN).astype(np.int32)
     key = (binned[..., 0] * 32 + binned[..., 1]) * 32 + binned[..., 2]
     kernel = np.ones((7, 7), dtype=np.uint8)
-    flat = (cv2.dilate(pixels, kernel) - cv2.erode(pixels, kernel)).max(axis=2) <= 2 * _BIN
+    # By channels and by cv2.mean: NumPy's reductions over a last axis of three are fifty times slower.
+    red, green, blue = cv2.split(cv2.subtract(cv2.dilate(pixels, kernel), cv2.erode(pixels, kernel)))
+    flat = cv2.max(cv2.max(red, green), blue) <= 2 * _BIN
     counts = np.bincount(key[flat] if flat.any() else key.ravel())
     order = np.argsort(-counts, kind="stable")[:4]
     large = [b for b in order if counts[b] >= share * key.size] or [order[0]]
-    mean = np.array([pixels[key == b].mean(axis=0) for b in large], dtype=np.float32) / 255
+    mean = np.array([cv2.mean(pixels, (key == b).astype(np.uint8))[:3] for b in large], dtype=np.float32) / 255
     return np.asarray(cv2.cvtColor(mean[None], cv2.COLOR_RGB2Lab)[0])
