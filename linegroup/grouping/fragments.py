@@ -1,0 +1,197 @@
+"""What of one ink is a line: pieces that go on; not text, legend keys, filled areas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Size = tuple[int, int]
+
+GAP = 7
+"""Pieces at most twice this many pixels apart may be dashes of one line."""
+
+FILL = 13
+"""A disc this wide fits into filled areas and large markers, but into no line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """The 8-connected pieces of a mask.
+
+    Attributes:
+        image: `(h, w) int32`, 0 = none, 1..n.
+        boxes: `(n, 4)`, x, y, width, height.
+        areas: `(n,)`, pixels.
+    """
+
+    image: NDArray[np.int32]
+    boxes: NDArray[np.int32]
+    areas: NDArray[np.int32]
+
+    def select(self, chosen: Mask) -> Mask:
+        """The pixels of the pieces where `chosen (n,)`."""
+        return np.asarray(np.concatenate([[False], chosen])[self.image])
+
+
+def pieces(mask: Mask) -> Pieces:
+    """The 8-connected pieces of a mask."""
+    _, image, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    numbers, table = np.asarray(image, dtype=np.int32), np.asarray(stats, dtype=np.int32)
+    return Pieces(numbers, table[1:, :4], table[1:, 4])
+
+
+def filled_areas(vectors: NDArray[np.float32], ink: Mask) -> Mask:
+    """Bands, bars and panels: `(h, w) bool`, ink of the colours that fill windows wider than any line.
+
+    Args:
+        vectors: `(h, w, 3)`, colours.
+        ink: `(h, w)`, where to look.
+    """
+    window = np.ones((FILL, FILL), np.uint8)
+    spread = (cv2.dilate(vectors, window) - cv2.erode(vectors, window)).max(axis=2)
+    flat = ink & (spread < 14)
+    if flat.sum() < FILL * FILL:
+        return np.zeros_like(ink)
+    around = np.where(flat[..., None], vectors, 0)
+    near = flat.astype(np.float32)
+    reach = (2 * FILL + 1, 2 * FILL + 1)
+    weight = cv2.blur(near, reach)
+    colour = cv2.blur(around, reach) / np.maximum(weight, 1e-6)[..., None]
+    alike = np.linalg.norm(vectors - colour, axis=2) < 10
+    return np.asarray(ink & (weight > 1e-4) & alike)
+
+
+def text(ink: Mask, neutral: Mask, plot: Size) -> Mask:
+    """`(h, w) bool`, rows of small neutral pieces, many with strokes one above the other: letters, unlike dashes."""
+    part = pieces(ink)
+    _, _, width, height = part.boxes.T
+    grey = np.bincount(part.image[neutral], minlength=len(part.areas) + 1)[1:] > 0.6 * part.areas
+    small = grey & (width <= max(24, 0.06 * plot[1])) & (height <= max(24, 0.08 * plot[0]))
+    starts = (part.image > 0) & (np.pad(part.image, ((1, 0), (0, 0)))[:-1] != part.image)
+    runs = np.bincount(part.image[starts], minlength=len(small) + 1)[1:]
+    letters = small & (runs > 1.25 * width)
+    rows = pieces(cv2.dilate(part.select(small).astype(np.uint8), np.ones((3, 15), np.uint8)) > 0)
+    row_of = np.zeros(len(small) + 1, dtype=np.int64)
+    row_of[part.image.ravel()] = rows.image.ravel()
+    row_of = np.where(small, row_of[1:], 0)
+    number = len(rows.areas) + 1
+    share = np.bincount(row_of, letters, number) / np.maximum(np.bincount(row_of, minlength=number), 1)
+    return part.select(small & (share[row_of] >= 0.3))
+
+
+def outlines(ink: Mask, fills: Mask, page: Mask) -> Mask:
+    """The ink, if it is the outline of filled areas: most of it has such an area on one side and page on the other."""
+    if not fills.any() or not ink.any():
+        return np.zeros_like(ink)
+    window = np.ones((7, 7), np.uint8)
+    between = (cv2.dilate(fills.astype(np.uint8), window) > 0) & (cv2.dilate(page.astype(np.uint8), window) > 0)
+    return ink if between[ink].mean() > 0.6 else np.zeros_like(ink)
+
+
+def drop_legend_keys(masks: Sequence[Mask], plot: Size) -> list[Mask]:
+    """The inks without the short strokes that legends show: flat, alone, and aligned over several inks."""
+    every = np.zeros(masks[0].shape, dtype=np.uint8) if masks else np.zeros(plot, dtype=np.uint8)
+    for mask in masks:
+        every += mask
+    found = [pieces(mask) for mask in masks]
+    keys: list[tuple[int, int]] = []
+    for ink, part in enumerate(found):
+        _, _, width, height = part.boxes.T
+        flat = (width >= 10) & (width <= 0.15 * plot[1]) & (height <= 16) & (height <= 0.5 * width)
+        keys.extend((ink, int(n)) for n in np.flatnonzero(flat) if _alone(part, int(n), every))
+    drop = [np.zeros(len(part.areas), dtype=bool) for part in found]
+    for i, (ink, n) in enumerate(keys):
+        x, y, width, _ = found[ink].boxes[n]
+        for other, m in keys[i + 1 :]:
+            x2, y2, width2, _ = found[other].boxes[m]
+            if other != ink and abs(x - x2) <= 2 and abs(width - width2) <= 3 and 8 <= abs(y - y2) <= 80:
+                drop[ink][n] = drop[other][m] = True
+    return [mask & ~part.select(out) for mask, part, out in zip(masks, found, drop, strict=True)]
+
+
+def _alone(part: Pieces, n: int, every: NDArray[np.uint8]) -> bool:
+    """Whether no other ink is within 3 pixels of a piece."""
+    x, y, width, height = part.boxes[n]
+    around = np.s_[max(0, y - 3) : y + height + 3, max(0, x - 3) : x + width + 3]
+    return int(np.count_nonzero(every[around])) <= int(part.areas[n])
+
+
+def keep_lines(mask: Mask, others: Mask, plot: Size, *, coloured: bool) -> Mask:
+    """The pieces of one ink that make up lines: chains of pieces that run through a good part of the plot.
+
+    Args:
+        mask: `(h, w)`, the ink.
+        others: `(h, w)`, all inks; pieces hidden under another ink go on behind it.
+        plot: `(height, width)` of the plot area.
+        coloured: Inks without colour may be text and must be longer.
+    """
+    part = pieces(mask)
+    if not coloured:
+        part = pieces(part.select(~_like_frame(part)))
+    own = part.image > 0
+    reach = cv2.dilate(own.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8))
+    chains = pieces((reach > 0) | others) if coloured else pieces(reach > 0)
+    answer = np.zeros_like(mask)
+    chain_of = np.where(own, chains.image, 0)
+    for n in np.unique(chain_of[chain_of > 0]):
+        ys, xs = np.nonzero(chain_of == n)
+        wide = (xs.max() - xs.min() + 1) / plot[1]
+        high = (ys.max() - ys.min() + 1) / plot[0]
+        columns = len(np.unique(xs)) / plot[1]
+        if columns >= (0.04 if coloured else 0.15) and (wide >= 0.3 or (coloured and (wide >= 0.12 or high >= 0.3))):
+            answer[ys, xs] = True
+    return answer
+
+
+def _like_frame(part: Pieces) -> Mask:
+    """`(n,)`: pieces that run along their own bounding box, as the frame of a legend does."""
+    ys, xs = np.nonzero(part.image)
+    n = part.image[ys, xs] - 1
+    x, y, width, height = part.boxes[n].T
+    edge = (xs - x < 4) | (x + width - xs <= 4) | (ys - y < 4) | (y + height - ys <= 4)
+    share = np.bincount(n, edge, minlength=len(part.areas)) / np.maximum(part.areas, 1)
+    return np.asarray((share > 0.85) & (part.boxes[:, 2] > 20) & (part.boxes[:, 3] > 16))
+
+
+def split_line(mask: Mask, plot: Size, gaps: Sequence[int] = (2 * GAP + 1, 7, 1)) -> list[Mask]:
+    """Lines of one ink: strokes that run side by side through much of the plot; the rest joins the nearest.
+
+    First strokes are followed over wide gaps, so that dashes hold together; what that leaves in one is
+    tried again with smaller ones. Lines that touch stay one.
+    """
+    for level, gap in enumerate(gaps):
+        joined = cv2.dilate(mask.astype(np.uint8), np.ones((gap, gap), np.uint8)) > 0
+        part = pieces(joined)
+        seeds = _side_by_side(part, plot)
+        if len(seeds) < 2:
+            continue
+        away = [cv2.distanceTransform((part.image != s + 1).astype(np.uint8), cv2.DIST_L2, 3) for s in seeds]
+        nearest = np.argmin(np.stack(away), axis=0)
+        # Whole pieces go to one line: where most of their pixels are nearest.
+        votes = [
+            np.bincount(part.image[mask & (nearest == k)], minlength=len(part.areas) + 1) for k in range(len(seeds))
+        ]
+        owner = np.argmax(np.stack(votes), axis=0)[part.image]
+        lines = []
+        for k in range(len(seeds)):
+            lines.extend(split_line(mask & (owner == k), plot, gaps[level + 1 :]))
+        return lines
+    return [mask] if mask.any() else []
+
+
+def _side_by_side(part: Pieces, plot: Size) -> list[int]:
+    """The widest pieces that share at least half of their width with each other."""
+    seeds: list[int] = []
+    for n in np.argsort(-part.boxes[:, 2], kind="stable"):
+        x, _, width, _ = part.boxes[n]
+        if width < 0.25 * plot[1]:
+            break
+        shared = [min(x + width, part.boxes[s][0] + part.boxes[s][2]) - max(x, part.boxes[s][0]) for s in seeds]
+        if min(shared, default=width) >= 0.5 * width:
+            seeds.append(int(n))
+    return seeds
