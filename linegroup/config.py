@@ -254,8 +254,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:
         raise UserError(f"Override {override!r}: the value is not valid YAML: {error}.") from None
-    # YAML 1.1 reads 1e-3 as a string; people write learning rates that way.
-    if isinstance(value, str):
+    # YAML 1.1 reads 1e-3 as a string; people write learning rates that way. What is quoted is meant as text.
+    if isinstance(value, str) and value == text.strip():
         with contextlib.suppress(ValueError):
             value = float(value) if value.lower() not in ("nan", "inf", "infinity") else value
     *sections, leaf = key.split(".")

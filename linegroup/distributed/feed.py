@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ray.data import ActorPoolStrategy, DataContext
 
 from linegroup.batches import Batch, BatchBuilder
+from linegroup.errors import UserError
 
 CHUNK = 4096
 """Steps of one pipeline. Each step is a block of its own, so that actors work on neighbouring steps; a pipeline
@@ -27,12 +28,16 @@ class MakeBatch:
         self._builder = builder
 
     def __call__(self, rows: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        """`{"item": (1,)}`, the step, to `{"batch": [bytes]}`."""
+        """`{"item": (1,)}`, the step, to `{"batch": [bytes], "error": [message or ""]}`."""
         (step,) = rows["item"]
-        return {"batch": [pack(self._builder(int(step)))]}
+        try:
+            return {"batch": [pack(self._builder(int(step)))], "error": [""]}
+        except UserError as error:
+            # As a value: Ray would try again, and then wrap it in errors of its own.
+            return {"batch": [b""], "error": [str(error)]}
 
 
-@contextmanager
+@contextlib.contextmanager
 def ray_batches(builder: BatchBuilder, first: int, stop: int, actors: int, cpus: float) -> Iterator[Iterator[Batch]]:
     """The batches of steps first … stop - 1 in order, made by a pool of Ray actors.
 
@@ -42,12 +47,17 @@ def ray_batches(builder: BatchBuilder, first: int, stop: int, actors: int, cpus:
         stop: Step after the last.
         actors: Number of actors.
         cpus: CPUs that Ray reserves for each.
+
+    Raises:
+        UserError: from the iterator: a sample cannot be read or drawn.
     """
-    yield (
+    batches = (
         batch
         for start in range(first, stop, CHUNK)
         for batch in _chunk(builder, range(start, min(stop, start + CHUNK)), actors, cpus)
     )
+    with contextlib.closing(batches):
+        yield batches
 
 
 def _chunk(builder: BatchBuilder, steps: range, actors: int, cpus: float) -> Iterator[Batch]:
@@ -62,6 +72,8 @@ def _chunk(builder: BatchBuilder, steps: range, actors: int, cpus: float) -> Ite
         num_cpus=cpus,
     )
     for rows in made.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=2):
+        if rows["error"][0]:
+            raise UserError(str(rows["error"][0]))
         yield unpack(rows["batch"][0])
 
 

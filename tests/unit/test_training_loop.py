@@ -408,8 +408,8 @@ def test_mistakes(shards, tmp_path):
 
 
 def test_category_by_number_or_name(shards, tmp_path):
-    for category in ("1", "line"):
-        assert prepare_run(configured(shards, tmp_path, f"data.category='{category}'")).data.category == "line"
+    for category in ("1", "'1'", "line"):
+        assert prepare_run(configured(shards, tmp_path, f"data.category={category}")).data.category == "line"
 
 
 def test_the_callers_random_state_is_left_alone(shards, tmp_path):
