@@ -41,14 +41,21 @@ class Overlaps:
 
 
 def overlaps(truth: Lines, predicted: NDArray[np.integer]) -> Overlaps:
-    """Overlaps of true lines with the groups of a label image `(h, w)`; labels 1..P, 0 = none."""
-    flat = predicted.ravel()
+    """Overlaps of true lines with the groups of a label image `(h, w)`; 0 = none, numbers may be left out."""
+    flat = consecutive(predicted).ravel()
     count = int(flat.max(initial=0))
     common = np.zeros((len(truth), count + 1))
     for k, line in enumerate(truth):
         common[k] = np.bincount(flat[line], minlength=count + 1)
     sizes = np.bincount(flat, minlength=count + 1)
     return Overlaps(common[:, 1:], np.array([len(line) for line in truth], dtype=float), sizes[1:].astype(float))
+
+
+def consecutive(labels: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The labels with the groups numbered 1..P in their order: a number that no pixel has is no group."""
+    present = np.bincount(labels.ravel(), minlength=1) > 0
+    present[0] = False
+    return np.asarray(np.cumsum(present)[labels], dtype=np.int64)
 
 
 def symmetric_best_dice(table: Overlaps) -> float:
@@ -87,6 +94,7 @@ def line_scores(
 def tolerant_iou(truth: Lines, predicted: NDArray[np.integer], radius: int = 1) -> NDArray[np.float64]:
     """`(T, P)` tolerant IoU of true lines and label image groups (see `line_scores`)."""
     height, width = predicted.shape
+    predicted = consecutive(predicted)
     count = int(predicted.max(initial=0))
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), dtype=np.uint8)
     groups = np.split(*_grouped(predicted, count))[1:] if count else []

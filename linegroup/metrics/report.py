@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from linegroup.errors import UserError
 from linegroup.metrics.contingency import adjusted_rand_index, contingency, pair_scores, variation_of_information
-from linegroup.metrics.matching import Lines, line_scores, match, overlaps, panoptic_quality, symmetric_best_dice
+from linegroup.metrics.matching import (
+    Lines,
+    consecutive,
+    line_scores,
+    match,
+    overlaps,
+    panoptic_quality,
+    symmetric_best_dice,
+)
 from linegroup.targets import Targets
 
 METRICS: dict[str, str] = {
@@ -37,19 +45,26 @@ METRICS: dict[str, str] = {
 LOWER_IS_BETTER = frozenset({"count_error", "noise_ratio", "vi", "vi_split", "vi_merge"})
 
 
-def score(truth: Targets, lines: Lines, predicted: NDArray[np.uint16]) -> dict[str, float]:
+def score(truth: Targets, lines: Lines, predicted: NDArray[np.integer]) -> dict[str, float]:
     """Every score of `METRICS` for one picture.
 
     Args:
         truth: What `draw_targets` says of the picture.
         lines: What `line_pixels` says: all pixels of each line, crossings included.
-        predicted: `(h, w) uint16`, 0 = none, 1..P.
+        predicted: `(h, w) uint16`, 0 = none; the groups' numbers need not be consecutive.
+
+    Where there is no truth (`truth.ignore`) nothing is scored: neither lines nor groups have pixels there.
 
     Raises:
         UserError: the label image has another size than the truth.
     """
     if predicted.shape != truth.labels.shape:
         raise UserError(f"Labels are {predicted.shape}, the truth is {truth.labels.shape}: sizes must be equal.")
+    if truth.ignore.any():
+        known = ~truth.ignore.ravel()
+        lines = [line[known[line]] for line in lines]
+        predicted = np.where(truth.ignore, 0, predicted)
+    predicted = consecutive(predicted)
     lines = [line for line in lines if len(line)]
     table = contingency(truth.labels[truth.valid], predicted[truth.valid])
     precision, recall, f1 = pair_scores(table)
@@ -63,7 +78,7 @@ def score(truth: Targets, lines: Lines, predicted: NDArray[np.uint16]) -> dict[s
         "pair_f1": f1,
         "pair_precision": precision,
         "pair_recall": recall,
-        "count_error": float(abs(len(np.unique(predicted[predicted > 0])) - len(lines))),
+        "count_error": float(abs(int(predicted.max(initial=0)) - len(lines))),
         "noise_ratio": float((valid == 0).mean()) if len(valid) else 0.0,
         "sbd": symmetric_best_dice(whole),
         "pq": panoptic_quality(whole),
@@ -105,7 +120,7 @@ def _near(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
     return np.asarray(away <= distance) if mask.any() else np.zeros_like(mask)
 
 
-def _crossing_recall(truth: Targets, lines: Lines, predicted: NDArray[np.uint16]) -> float:
+def _crossing_recall(truth: Targets, lines: Lines, predicted: NDArray[np.integer]) -> float:
     """One group stands for each line, by the best match; a crossing pixel is right with any of its lines."""
     crossing = truth.crossing & ~truth.ignore
     if not crossing.any():

@@ -1,5 +1,7 @@
 """Scores with known values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, pair_confusion_matrix
@@ -133,6 +135,32 @@ def test_foreground_at_two_pixels():
     precision, recall = foreground_scores(truth, np.roll(truth.foreground, 3, axis=0))
     assert precision < 0.1
     assert recall < 0.1
+
+
+def test_numbers_without_pixels_are_no_groups():
+    truth, lines = drawn(parallel_lines(2))
+    gaps = np.where(truth.labels == 2, 700, truth.labels).astype(np.uint16)
+    assert score(truth, lines, gaps) == pytest.approx(score(truth, lines, truth.labels), nan_ok=True)
+    assert overlaps(lines, gaps).iou.shape == tolerant_iou(lines, gaps).shape == (2, 2)
+
+
+def test_nothing_counts_where_there_is_no_truth():
+    truth, lines = drawn(parallel_lines(2))
+    ignore = np.zeros_like(truth.ignore)
+    ignore[:, :20] = True
+    anything = np.where(ignore, 5, truth.labels).astype(np.uint16)
+    scores = score(replace(truth, ignore=ignore), lines, anything)
+    assert (scores["ari"], scores["line_f1"], scores["pq"], scores["sbd"], scores["fg_precision"]) == (1, 1, 1, 1, 1)
+    assert scores["count_error"] == 0
+
+
+def test_a_thin_line_one_pixel_off_has_a_third_of_plain_iou():
+    line = [np.arange(100) + 100 * row for row in (10, 11)]
+    moved = np.zeros((30, 100), dtype=np.uint16)
+    moved[11:13] = 1
+    whole = [np.concatenate(line)]
+    assert overlaps(whole, moved).iou[0, 0] == pytest.approx(1 / 3)
+    assert line_scores(whole, moved)[2] == 1
 
 
 def test_wrong_size_is_refused():
