@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import itertools
+import re
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from linegroup.errors import UserError
 
@@ -23,7 +26,16 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 25_000_000
 """Default limit of height × width."""
 
+MOST_FRAMES = 10_000
+"""Frames of a TIFF beyond which they are not counted any further."""
+
+MOST_SCANS = 100
+"""Passes over its pixels that a JPEG may make; cameras and optimisers need a dozen."""
+
+_MOST_PROFILES = 8
 _ORIENTATION = 0x0112
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+_TILE_SIZE = (0x0142, 0x0143)
 _PNG_EXIF = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _FILTERS = threading.Lock()
 
@@ -39,7 +51,7 @@ class Decoded:
     Attributes:
         pixels: `(h, w, 3) uint8` RGB, upright, over white where it was transparent.
         orientation: The EXIF orientation that was undone, 1..8; 1 = none.
-        frames: Frames in the file; the first one is taken.
+        frames: Frames in the file (of a TIFF at most `MOST_FRAMES`); the first one is taken.
         format: One of `FORMATS`.
     """
 
@@ -62,7 +74,8 @@ def decode(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
         image, orientation = _open(content, max_pixels)
         with image, _quiet() if image.format == "TIFF" else nullcontext():
             # A JPEG that carries further pictures calls itself MPO.
-            name, frames = (image.format or "").replace("MPO", "JPEG"), int(getattr(image, "n_frames", 1))
+            name = (image.format or "").replace("MPO", "JPEG")
+            frames = _tiff_frames(content) if name == "TIFF" else int(getattr(image, "n_frames", 1))
             image.load()
             return Decoded(_upright(_rgb(image), 1 if name == "TIFF" else orientation), orientation, frames, name)
 
@@ -143,9 +156,13 @@ def _open(content: bytes, max_pixels: int) -> tuple[Image.Image, int]:
     """The picture with its size checked and no pixel unpacked, and its EXIF orientation."""
     if not content:
         raise ImageError("The picture is empty (0 bytes).")
+    # A PNG has one colour profile; each is unpacked on opening, and small files can hold thousands of large ones.
+    if content.startswith(b"\x89PNG") and content.count(b"iCCP") > _MOST_PROFILES:
+        raise ImageError("The picture is damaged (many colour profiles); save it again and retry.")
     with _quiet():
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         _check_size(image.size, max_pixels)
+        _check_effort(image, content, max_pixels)
         # A PNG may hold EXIF behind its pixels, and Pillow unpacks all of them to look for it.
         if image.format == "PNG" and not any(mark in content for mark in _PNG_EXIF):
             return image, 1
@@ -161,6 +178,59 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
             f"The picture is {width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are allowed. "
             "Scale it down or cut it up."
         )
+
+
+def _check_effort(image: Image.Image, content: bytes, max_pixels: int) -> None:
+    """Refuse files in which few bytes stand for much more work or memory than the picture's size."""
+    # In a TIFF every tile is a JPEG of its own, and libtiff has a limit itself.
+    if image.format in ("JPEG", "MPO"):
+        scans = sum(1 for _ in _SCAN.finditer(content))
+        if scans > MOST_SCANS:
+            raise ImageError(
+                f"The picture is drawn in {scans:,} scans of all its pixels; at most {MOST_SCANS} are allowed. "
+                "Save it as a baseline JPEG."
+            )
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _check_tiles(image, content, max_pixels)
+
+
+def _check_tiles(image: TiffImagePlugin.TiffImageFile, content: bytes, max_pixels: int) -> None:
+    """A whole tile is unpacked however small the picture is."""
+    first = next(_directories(content), range(0))
+    order: Literal["big", "little"] = "big" if content.startswith(b"MM") else "little"
+    tags = [int.from_bytes(content[at : at + 2], order) for at in first]
+    sides = [image.tag_v2.get(tag, 1) for tag in _TILE_SIZE]
+    # Of a tag that stands there twice Pillow takes the last one, libtiff the first.
+    if any(tags.count(tag) > 1 for tag in _TILE_SIZE) or not all(isinstance(side, int) for side in sides):
+        raise ImageError("The picture is damaged (unclear size of its tiles); save it again and retry.")
+    if sides[0] * sides[1] > max_pixels:
+        raise ImageError(
+            f"The picture is stored in tiles of {sides[0]} × {sides[1]} pixels; at most {max_pixels:,} are allowed. "
+            "Save it without tiles."
+        )
+
+
+def _tiff_frames(content: bytes) -> int:
+    """Number of directories. Pillow parses each one to count them: 40 s for 10 MB of them."""
+    return max(1, sum(1 for _ in itertools.islice(_directories(content), MOST_FRAMES)))
+
+
+def _directories(content: bytes) -> Iterator[range]:
+    """The places of the entries of each directory of a TIFF, until its chain ends, comes back or leads out."""
+    order = ">" if content.startswith(b"MM") else "<"
+    # Only little-endian BigTIFF: Pillow opens no other.
+    start, count, entry, link = (8, "Q", 20, "Q") if content[2] == 43 else (4, "H", 12, "I")
+    met: set[int] = set()
+    try:
+        (place,) = struct.unpack_from(order + link, content, start)
+        while place and place not in met:
+            met.add(place)
+            (entries,) = struct.unpack_from(order + count, content, place)
+            first = place + struct.calcsize(order + count)
+            yield range(first, min(first + entry * entries, len(content)), entry)
+            (place,) = struct.unpack_from(order + link, content, first + entry * entries)
+    except (struct.error, OverflowError):
+        return
 
 
 def _orientation(image: Image.Image) -> int:

@@ -24,6 +24,7 @@ from linegroup.sources.coco_parse import (
     parse_ignored,
     parse_image,
     parse_line,
+    stated_size,
 )
 from linegroup.sources.coco_write import write_coco
 
@@ -211,7 +212,7 @@ def _to_sample(headers: list[Record], lines: list[Record], reading: _Reading, re
         if other.value != headers[0].value:
             raise BadRecord(f"its id stands there {len(headers)} times with different contents")
     header = parse_image(headers[0].value)
-    content, size = (None, header.size) if reading.images is None else load_picture(reading.images, header)
+    content, size = (None, stated_size(header)) if reading.images is None else load_picture(reading.images, header)
     repeated = f"image: repeats {headers[0].where} word by word"
     rejects += [Reject(header.id, None, repeated, other.where) for other in headers[1:]]
     instances, ignore = _to_instances(header, lines, reading, rejects)

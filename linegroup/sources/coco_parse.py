@@ -51,11 +51,11 @@ class CocoOptions:
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
-    """What an image record says; see `Sample`."""
+    """What an image record says; see `Sample`. `size` is `(height, width)`, None where it does not say."""
 
     id: int
     name: str
-    size: tuple[int, int]
+    size: tuple[int | None, int | None]
     group: str
     tags: tuple[str, ...]
     ignore: tuple[Points, ...]
@@ -203,21 +203,37 @@ def parse_points(values: object, key: str) -> Points:
 def load_picture(root: Path, header: ImageHeader) -> tuple[bytes, tuple[int, int]]:
     """The bytes and the size `(height, width)` of an image's file, which must lie below `root`.
 
+    Sides that the record does not say are taken from the picture.
+
     Raises:
         BadRecord: the name leads elsewhere, there is no such file, it cannot be decoded, or its size is
             not the one that the record says.
     """
+    # Decoded as a whole: what cannot be decoded here would stop the training later.
     content = _read_file(safe_path(root, header.name), header.name)
     try:
         picture = decode(content)
     except ImageError as error:
         raise BadRecord(f"{header.name!r}: {error}") from None
     size = (picture.pixels.shape[0], picture.pixels.shape[1])
-    if header.size != size:
+    if any(said not in (None, found) for said, found in zip(header.size, size, strict=True)):
         turned = f" after its EXIF orientation {picture.orientation} was undone" if picture.orientation != 1 else ""
-        said = f"{header.size[1]} × {header.size[0]}"
+        said = " × ".join("?" if side is None else str(side) for side in reversed(header.size))
         raise BadRecord(f"{header.name!r} is {size[1]} × {size[0]} pixels{turned}, its record says {said}")
     return content, size
+
+
+def stated_size(header: ImageHeader) -> tuple[int, int]:
+    """`(height, width)` by the record alone, for images that are read without their pictures.
+
+    Raises:
+        BadRecord: the record does not say it.
+    """
+    height, width = header.size
+    if height is None or width is None:
+        missing = " and ".join(name for name, side in (("width", width), ("height", height)) if side is None)
+        raise BadRecord(f"{missing} missing, and no picture is read that would tell")
+    return height, width
 
 
 def safe_path(root: Path, name: str) -> Path:
@@ -309,8 +325,10 @@ def _is_width(value: object) -> TypeGuard[float]:
     return type(value) in (int, float) and 0 < value <= COORDINATE_LIMIT  # type: ignore[operator]
 
 
-def _extent(record: Mapping[str, Any], key: str) -> int:
+def _extent(record: Mapping[str, Any], key: str) -> int | None:
     value = record.get(key)
+    if value is None:
+        return None
     if not is_whole(value) or not 1 <= value <= COORDINATE_LIMIT:
         raise BadRecord(f"{key} must be a whole number of pixels, at least 1; got {_show(value)}")
     return value

@@ -230,8 +230,11 @@ def test_annotation_beyond_the_stack(read, tree):
 
 BAD_IMAGES = [
     ({"width": 41}, "'a.png' is 40 × 30 pixels, its record says 41 × 30"),
-    ({"width": None}, "width must be a whole number of pixels, at least 1; got nothing"),
-    ({"height": "30"}, "height must be"),
+    ({"width": None, "height": 31}, "'a.png' is 40 × 30 pixels, its record says ? × 31"),
+    ({"height": "30"}, "height must be a whole number of pixels, at least 1; got '30'"),
+    ({"height": True}, "height must be"),
+    ({"height": float("nan")}, "height must be"),
+    ({"height": 10**30}, "height must be"),
     ({"height": 0}, "height must be"),
     ({"width": 40.0}, "width must be"),
     ({"file_name": "c.png"}, "cannot read 'c.png': No such file"),
@@ -316,12 +319,18 @@ def test_two_pictures_with_one_id(read, tree):
     assert (reject.where, reject.reason) == ("images[2]", "image: repeats images[0] word by word")
 
 
-def test_missing_width_is_a_reject_without_pictures_too(read, tree):
-    del tree["images"][0]["width"]
-    for images in (None, ...):
-        samples, (reject,) = read(tree) if images is ... else read(tree, images=None)
-        assert [sample.id for sample in samples] == [2]
-        assert "width must be" in reject.reason
+@pytest.mark.parametrize("missing", [["width"], ["height"], ["width", "height"]])
+@pytest.mark.parametrize("how", ["left out", "null"])
+def test_missing_size_is_that_of_the_picture(read, tree, missing, how):
+    for key in missing:
+        tree["images"][0][key] = None
+        if how == "left out":
+            del tree["images"][0][key]
+    assert read(tree) == read(GOOD)
+    samples, (reject,) = read(tree, images=None)
+    assert [sample.id for sample in samples] == [2]
+    assert (reject.image_id, reject.where) == (5, "images[0]")
+    assert f"{' and '.join(missing)} missing" in reject.reason
 
 
 def test_turned_picture(read, tree, root):

@@ -1,6 +1,8 @@
 """Decoding pictures that anybody may have made."""
 
 import io
+import itertools
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from linegroup.errors import UserError
-from linegroup.images import ImageError, decode, encode_png, image_size, read_image
+from linegroup.images import MOST_FRAMES, ImageError, decode, encode_png, image_size, read_image
 
 
 def chunk(kind, data):
@@ -265,6 +267,94 @@ def test_many_frames_are_quick():
     start = time.process_time()
     assert decode(content).frames > 1
     assert time.process_time() - start < 0.5
+
+
+def tiff(*directories, order="<", big=False, tail=b""):
+    """A TIFF of chained directories, each a mapping of tag to number; `{}` stands for one 1 × 1 grey pixel."""
+    grey = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 0, 277: 1, 278: 1, 279: 1}
+    head, count, entry, link = (16, "Q", "HHQQ", "Q") if big else (8, "H", "HHII", "I")
+    mark = {"<": b"II", ">": b"MM"}[order]
+    content = mark + struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, head) if big else (42, head)))
+    for number, tags in enumerate(directories):
+        body = struct.pack(order + count, len(grey | tags))
+        for tag, value in sorted((grey | tags).items()):
+            body += struct.pack(order + entry, tag, 4 if not big else 16, 1, value)
+        after = len(content) + len(body) + struct.calcsize(order + link)
+        content += body + struct.pack(order + link, after if number < len(directories) - 1 else 0)
+    return content + tail
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+def test_frames_of_a_tiff_are_counted_without_parsing_them(order, big):
+    assert decode(tiff({}, order=order, big=big)).frames == 1
+    assert decode(tiff({}, {}, {}, order=order, big=big)).frames == 3
+    directory = tiff({})[8:-4]
+    length = len(directory) + 4
+    links = (struct.pack("<I", 8 + length * number) for number in range(1, 30_001))
+    content = tiff()[:8] + b"".join(directory + link for link in links)
+    start = time.process_time()
+    assert decode(content).frames == MOST_FRAMES
+    assert time.process_time() - start < 0.5
+
+
+def test_endless_chain_of_directories():
+    content = tiff({}, {})
+    assert decode(content[:-4] + struct.pack("<I", 8)).frames == 2
+    assert decode(content[:-4] + struct.pack("<I", 2**32 - 1)).frames == 2
+
+
+def test_tiles_larger_than_the_picture():
+    def tiled(side):
+        return tiff({322: side, 323: side, 324: 0, 325: 1}, tail=bytes(100))
+
+    for read in (decode, image_size):
+        with pytest.raises(ImageError, match="tiles of 30000 × 30000 pixels; at most 25,000,000"):
+            read(tiled(30_000))
+    assert image_size(tiled(16)) == (1, 1)
+
+
+def test_tiles_of_which_readers_take_different_sizes():
+    content = tiff({322: 30_000, 323: 30_000, 324: 0, 325: 1, 326: 16, 327: 16})
+    for late, tag in ((326, 322), (327, 323)):
+        content = content.replace(struct.pack("<HH", late, 4), struct.pack("<HH", tag, 4))
+    for read in (decode, image_size):
+        with pytest.raises(ImageError, match="unclear size of its tiles"):
+            read(content)
+        with pytest.raises(ImageError, match="unclear size of its tiles"):
+            read(tiff({322: 16, 323: 16}).replace(struct.pack("<HH", 322, 4), struct.pack("<HH", 322, 2)))
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_adobe_deflate"])
+def test_tiff_of_many_strips(compression):
+    page = Image.fromarray(np.full((2000, 16, 3), 90, np.uint8))
+    content = saved(page, "TIFF", compression=compression, tiffinfo={278: 8})
+    found = decode(content).pixels
+    assert found.shape == (2000, 16, 3)
+    assert np.abs(found.astype(int) - 90).max() < 4
+    assert compression != "jpeg" or content.count(b"\xff\xda") > 100
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+def test_scans_without_end(form):
+    stills = {"append_images": [Image.fromarray(scene())], "save_all": True} if form == "MPO" else {}
+    content = saved(Image.fromarray(scene(64, 64)), form, progressive=True, **stills)
+    assert decode(content).pixels.shape == (64, 64, 3)
+    first, second = (found.start() for found in itertools.islice(re.finditer(b"\xff\xda", content), 1, 3))
+    scan = content[first:second]
+    assert decode(content[:second] + scan * 20 + content[second:]).pixels.shape == (64, 64, 3)
+    for read in (decode, image_size):
+        with pytest.raises(ImageError, match=r"scans of all its pixels; at most 100 are allowed"):
+            read(content[:second] + scan * 200 + content[second:])
+
+
+def test_many_colour_profiles():
+    profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(900_000)))
+    pixel = zlib.compress(bytes(2))
+    assert decode(png_file(1, 1, 8, 0, pixel, profile)).pixels.shape == (1, 1, 3)
+    start = time.process_time()
+    with pytest.raises(ImageError, match="many colour profiles"):
+        decode(png_file(1, 1, 8, 0, pixel, profile * 500))
+    assert time.process_time() - start < 0.1
 
 
 def test_warning_filters_survive_threads():
