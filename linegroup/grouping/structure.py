@@ -85,10 +85,14 @@ def _border(neutral: Mask) -> Mask:
 
 def _straight(neutral: Mask, ink: Mask) -> _Rows:
     width = neutral.shape[1]
-    line = _ruled(neutral)
+    long = _long_runs(neutral)
+    line = long | _alone(neutral)
     # Inks with hue may lie over a line and hide it for a while.
     runs = _open(_close(line | (ink & ~neutral)), max(BRIDGE + 2, round(0.08 * width)))
     seen = line & runs
+    # A line that is drawn through ends where it stops, not at a tick label behind it.
+    solid = (long & seen).sum(axis=1) >= 0.7 * seen.sum(axis=1)
+    seen &= long | ~solid[:, None]
     first, last = np.argmax(seen, axis=1), width - 1 - np.argmax(seen[:, ::-1], axis=1)
     length = np.where(seen.any(axis=1), last - first + 1, 0)
     covered = runs.sum(axis=1) / np.maximum(length, 1)
@@ -102,15 +106,19 @@ def _straight(neutral: Mask, ink: Mask) -> _Rows:
     return _Rows((whole | dashed)[:, None] & between & neutral, np.array(ends, dtype=np.int64).reshape(-1, 3))
 
 
-def _ruled(ink: Mask) -> Mask:
-    """Ink that may be of a thin line along a row: long runs, or nothing like text above and below."""
-    width = ink.shape[1]
-    long = _open(ink, max(BRIDGE + 2, round(0.05 * width)))
-    thick = cv2.morphologyEx(long.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 1), np.uint8)) > 0
+def _long_runs(ink: Mask) -> Mask:
+    """Ink of long thin runs along rows."""
+    runs = _open(ink, max(BRIDGE + 2, round(0.05 * ink.shape[1])))
+    thick = cv2.morphologyEx(runs.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 1), np.uint8)) > 0
+    return np.asarray(runs & ~thick)
+
+
+def _alone(ink: Mask) -> Mask:
+    """Ink with next to none in the rows 3 to 6 above and below it: of a dash, not of a letter."""
     density = cv2.blur(ink.astype(np.float32), (13, 4), anchor=(6, 0), borderType=cv2.BORDER_CONSTANT)
     padded = cv2.copyMakeBorder(density, 6, 6, 0, 0, cv2.BORDER_CONSTANT, value=0)
     above, below = padded[: len(ink)], padded[9 : 9 + len(ink)]
-    return np.asarray((long & ~thick) | (ink & (np.maximum(above, below) < 0.15)))
+    return np.asarray(ink & (np.maximum(above, below) < 0.15))
 
 
 def _close(mask: Mask) -> Mask:

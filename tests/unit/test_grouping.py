@@ -1,5 +1,6 @@
 """Groupers on fields with known lines."""
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN
@@ -10,6 +11,8 @@ from linegroup.errors import UserError
 from linegroup.grouping import CANDIDATES, GROUPERS, group_field, group_image, make_field
 from linegroup.grouping.clustering import sample_points
 from linegroup.grouping.dbscan import auto_eps, dbscan
+from linegroup.grouping.inks import separate_inks
+from linegroup.grouping.structure import find_structure
 from linegroup.sample import Field, Maps
 from linegroup.targets import draw_targets
 from linegroup.testing import parallel_lines, random_sample, two_crossing_lines, unpng
@@ -217,3 +220,86 @@ def test_an_empty_field_has_no_lines(method):
         (5, 5),
     )
     assert group_field(field, GroupingConfig(method=method)).count == 0
+
+
+def drawn_chart(height=200, width=300) -> np.ndarray:
+    """A frame from (40, 20) to (280, 170), a grid line, tick labels and a title."""
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    cv2.rectangle(pixels, (40, 20), (280, 170), (0, 0, 0), 1)
+    cv2.line(pixels, (41, 95), (279, 95), (176, 176, 176), 1)
+    cv2.putText(pixels, "A title", (100, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    for k in range(5):
+        cv2.putText(pixels, f"{k}", (36 + 60 * k, 186), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 0, 0), 1, cv2.LINE_AA)
+    return pixels
+
+
+def lines_of(pixels) -> np.ndarray:
+    field, groups = group_image(pixels, None, GroupingConfig(method="classical", candidates="non_background"))
+    return field.label_image(groups.labels)
+
+
+def wave(rise=0.0, start=45, stop=276) -> np.ndarray:
+    x = np.arange(start, stop)
+    return np.stack([x, 90 + rise + 35 * np.sin(x / 30)], axis=1).round().astype(np.int32)
+
+
+def test_the_plot_area_and_what_rules_it():
+    pixels = drawn_chart()
+    ink = pixels.min(axis=2) < 245
+    structure = find_structure(ink, 100 - pixels.astype(np.float32) / 2.55, ink)
+    assert np.abs(np.array(structure.box) - (40, 20, 280, 170)).max() <= 2
+    assert structure.mask[20:171, [40, 280]].all()
+    assert structure.mask[[20, 95, 170], 40:281].all()
+    assert not structure.mask[:17].any()  # the title
+    assert lines_of(pixels).max() == 0
+
+
+def test_grey_rules_go_and_lines_stay():
+    pixels = drawn_chart()
+    cv2.polylines(pixels, [wave()], False, (31, 119, 180), 2, cv2.LINE_AA)
+    labels = lines_of(pixels)
+    assert labels.max() == 1
+    line = np.zeros(labels.shape, np.uint8)
+    cv2.polylines(line, [wave()], False, 1, 2)
+    assert (labels[line > 0] == 1).mean() > 0.95
+    assert not (labels > 0)[cv2.dilate(line, np.ones((7, 7), np.uint8)) == 0].any()
+
+
+def test_a_red_mark_through_the_whole_height_is_no_line():
+    pixels = drawn_chart()
+    cv2.polylines(pixels, [wave()], False, (31, 119, 180), 2, cv2.LINE_AA)
+    cv2.line(pixels, (150, 21), (150, 169), (214, 39, 40), 1)
+    assert lines_of(pixels).max() == 1
+
+
+def test_legend_keys_are_no_part_of_their_lines():
+    pixels = drawn_chart()
+    for k, colour in enumerate([(31, 119, 180), (214, 39, 40)]):
+        cv2.polylines(pixels, [wave(rise=-15 + 30 * k)], False, colour, 2, cv2.LINE_AA)
+        cv2.line(pixels, (220, 150 + 10 * k), (245, 150 + 10 * k), colour, 2)
+    labels = lines_of(pixels)
+    assert labels.max() == 2
+    assert not labels[147:165, 218:248].any()
+
+
+def test_a_filled_band_is_no_line_and_the_line_in_it_is():
+    pixels = drawn_chart()
+    band = np.concatenate([wave(rise=-18), wave(rise=18)[::-1]])
+    cv2.fillPoly(pixels, [band], (190, 215, 235))
+    cv2.polylines(pixels, [wave()], False, (31, 119, 180), 2, cv2.LINE_AA)
+    labels = lines_of(pixels)
+    assert labels.max() == 1
+    assert (labels > 0).sum() < 2.5 * 2 * 260
+
+
+def test_shades_of_one_ink_are_one_and_two_pale_lines_are_two():
+    x = np.arange(200)
+    dark, pale = np.array([-50.0, 10, -40]), np.array([-25.0, 5, -20])
+    # One line, dark and pale by turns, as antialiasing leaves it.
+    alternating = np.where((x // 7 % 2)[:, None] == 0, dark, pale).astype(np.float32)
+    assert set(separate_inks(alternating, x, np.full(200, 50), (100, 200))) == {0}
+    # Both at once, one above the other.
+    both = np.concatenate([np.tile(dark, (200, 1)), np.tile(pale, (200, 1))]).astype(np.float32)
+    labels = separate_inks(both, np.tile(x, 2), np.repeat([30, 70], 200), (100, 200))
+    assert len(set(labels[:200])) == len(set(labels[200:])) == 1
+    assert labels[0] != labels[-1]
