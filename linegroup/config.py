@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic import Field as Setting
 
 from linegroup.errors import UserError
@@ -63,7 +63,9 @@ class ModelConfig(Section):
     width: int = Setting(16, ge=1, le=512, description="Channels of the first level; doubles at each pooling.")
     depth: int = Setting(4, ge=1, le=7, description="Number of poolings.")
     emb_dim: int = Setting(8, ge=1, le=64, description="Embedding size per pixel.")
-    coordinates: bool = Setting(True, description="Two extra input channels: x and y in units of 256 pixels.")
+    coordinates: bool = Setting(
+        False, description="Two extra input channels: x and y in units of 256 pixels; needs augment.crop=null."
+    )
     norm: Literal["batch", "none"] = "batch"
     heads: tuple[str, ...] = ("embedding", "foreground")
 
@@ -188,6 +190,15 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     ray: RayConfig = RayConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _places_are_those_of_use(self) -> Config:
+        if self.model.coordinates and self.augment.enabled and self.augment.crop is not None:
+            raise ValueError(
+                "model.coordinates needs augment.crop=null: in a crop they start at 0 wherever it was cut, so that most"
+                " places of a whole picture would never be seen in training"
+            )
+        return self
 
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:

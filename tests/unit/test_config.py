@@ -58,3 +58,9 @@ def test_round_trip_through_json_and_flat():
 def test_frozen():
     with pytest.raises(ValidationError):
         Config().model.depth = 3
+
+
+def test_coordinates_and_crops_exclude_each_other():
+    with pytest.raises(UserError, match=r"augment\.crop=null"):
+        load_config(None, ["model.coordinates=true"])
+    assert load_config(None, ["model.coordinates=true", "augment.crop=null"]).model.coordinates
