@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,6 @@ def prepare_run(config: Config, world: int = 1) -> Config:
     out = Path(training.out).absolute()
     paths = {"train": str(Path(data.train).absolute()), "val": str(Path(data.val or data.train).absolute())}
     category = _category_name(data.category, [ShardSet(path) for path in dict.fromkeys(paths.values())])
-    _prepare_resume(training.resume, out / CHECKPOINTS)
     uri = tracking_uri(config.tracking) if config.tracking.enabled else config.tracking.uri
     prepared = config.model_copy(
         update={
@@ -126,9 +125,7 @@ def prepare_run(config: Config, world: int = 1) -> Config:
             "tracking": config.tracking.model_copy(update={"uri": uri}),
         }
     )
-    found = find_checkpoint(out / CHECKPOINTS)
-    if found is not None:
-        _check_goes_on(found[0], found[1], prepared, world)
+    _prepare_resume(training.resume, prepared, world)
     return prepared
 
 
@@ -230,8 +227,12 @@ class _Run:
         if self.runtime.rank == 0:
             self._save(FINAL, self.total)
             best = self.out / CHECKPOINTS / BEST
+            self.metrics = {}
             if best.exists():
-                self.model.load_state_dict(load_checkpoint(best).model)
+                chosen = load_checkpoint(best)
+                self.model.load_state_dict(chosen.model)
+                # Of the very weights that are saved, whatever else this run has seen.
+                self.metrics = chosen.metrics
             else:
                 logger.warning("There is no %s to choose by: the model is that of the last step.", self._metric)
             artifact = save_artifact(folder, self.model, public(self.config), self.config.grouping, self.metrics)
@@ -266,7 +267,8 @@ class _Run:
         state, path = found
         _check_goes_on(state, path, self.config, self.runtime.world)
         self.stepper.restore(vars(state))
-        self.best, self.metrics = state.best, state.metrics
+        if (self.out / CHECKPOINTS / BEST).exists():
+            self.best, self.metrics = state.best, state.metrics
         return state.step
 
     def _reporter(self) -> Reporter:
@@ -349,9 +351,14 @@ def _fixed_settings(config: Config, world: int) -> dict[str, Any]:
     }
 
 
-def _prepare_resume(resume: str, folder: Path) -> None:
+def _prepare_resume(resume: str, prepared: Config, world: int) -> None:
+    """Put the checkpoint that `resume` names, and its best one, where `auto` finds them."""
+    folder = Path(prepared.training.out) / CHECKPOINTS
     used = any((folder / name).exists() for name in (LAST, PREVIOUS))
     if resume == "auto":
+        found = find_checkpoint(folder)
+        if found is not None:
+            _check_goes_on(*found, prepared, world)
         return
     if resume == "none":
         if used:
@@ -366,9 +373,25 @@ def _prepare_resume(resume: str, folder: Path) -> None:
         raise UserError(
             f"{folder.parent} holds another run: to go on from {path}, train into a new folder (training.out)."
         )
-    if path.parent == folder:
-        # Back within the same run: what came later is given up.
-        (folder / PREVIOUS).unlink(missing_ok=True)
-    if path != folder / LAST:
-        save_checkpoint(folder, LAST, state)
-        (folder / PREVIOUS).unlink(missing_ok=True)
+    _check_goes_on(state, path, prepared, world)
+    best = _best_of(state, path.parent)
+    if best is None:
+        (folder / BEST).unlink(missing_ok=True)
+        state = replace(state, best=None, metrics={})
+    elif path.parent != folder:
+        save_checkpoint(folder, BEST, best)
+    save_checkpoint(folder, LAST, state)
+    # Back within the same run: what came later is given up.
+    (folder / PREVIOUS).unlink(missing_ok=True)
+
+
+def _best_of(state: Checkpoint, folder: Path) -> Checkpoint | None:
+    """The best checkpoint in `folder`, if it is the one that `state` knows: a later one has scores of its own."""
+    if state.best is None or not (folder / BEST).exists():
+        return None
+    try:
+        best = load_checkpoint(folder / BEST)
+    except UserError as error:
+        logger.warning("%s The best checkpoint is chosen anew.", error)
+        return None
+    return best if best.best == state.best else None

@@ -20,7 +20,7 @@ from linegroup.config import Config, load_config
 from linegroup.errors import UserError
 from linegroup.testing import random_sample
 from linegroup.training.artifact import load_artifact
-from linegroup.training.checkpoint import digest, load_checkpoint
+from linegroup.training.checkpoint import digest, load_checkpoint, save_checkpoint
 from linegroup.training.loader import local_batches
 from linegroup.training.loop import prepare_run, train, train_local
 from linegroup.training.reporting import read_metrics
@@ -217,6 +217,68 @@ def test_resume_from_a_path(shards, tmp_path, undisturbed):
         train_local(configured(shards, undisturbed, f"training.resume={own}"))
     with pytest.raises(UserError, match="no checkpoint"):
         train_local(configured(shards, tmp_path / "third", f"training.resume={tmp_path / 'none.pt'}"))
+
+
+def assert_scores_belong_to_the_weights(out: Path) -> None:
+    artifact = load_artifact(out / "artifact")
+    best = load_checkpoint(out / "checkpoints" / "best.pt")
+    assert_equal(dict(artifact.weights), best.model)
+    assert artifact.metrics == best.metrics
+    assert artifact.metrics["best_step"] == best.step
+
+
+def better_than_any(out: Path, name: str) -> None:
+    """As if the run had once been better than it will ever be again."""
+    folder = out / "checkpoints"
+    state = load_checkpoint(folder / name)
+    save_checkpoint(folder, name, replace(state, best=(2.0, 0.0), metrics={"val_ari": 2.0, "best_step": 3.0}))
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_scores_after_going_on_in_a_new_folder(shards, tmp_path, knows):
+    """The best one of the source comes along, unless it is another than the checkpoint knows."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    train_local(configured(shards, source))
+    better_than_any(source, "last.pt")
+    if knows:
+        better_than_any(source, "best.pt")
+    last = source / "checkpoints" / "last.pt"
+    worse = ("training.epochs=4", "training.lr=1e-9", "training.schedule=constant")
+    result = train_local(configured(shards, target, f"training.resume={last}", *worse))
+    assert result.resumed_from == 9
+    if knows:
+        assert result.metrics["val_ari"] == 2.0
+        assert_equal(dict(load_artifact(result.artifact).weights), weights(source, "best.pt"))
+    else:
+        assert result.metrics["best_step"] == 12
+        assert_scores_belong_to_the_weights(target)
+
+
+def test_scores_after_going_back_in_the_same_folder(shards, tmp_path):
+    train_local(configured(shards, tmp_path))
+    better_than_any(tmp_path, "last.1.pt")
+    back = tmp_path / "checkpoints" / "last.1.pt"
+    config = configured(shards, tmp_path, f"training.resume={back}", "training.lr=1e-9")
+    prepare_run(config)
+    assert not (tmp_path / "checkpoints" / "best.pt").exists()
+    result = train_local(configured(shards, tmp_path, "training.lr=1e-9"))
+    assert (result.resumed_from, result.metrics["best_step"]) == (6, 9)
+    assert_scores_belong_to_the_weights(tmp_path)
+
+
+def test_scores_without_the_best_checkpoint(shards, tmp_path):
+    train_local(configured(shards, tmp_path))
+    (tmp_path / "checkpoints" / "best.pt").unlink()
+    result = train_local(configured(shards, tmp_path))
+    assert result.metrics == {}
+    assert load_artifact(result.artifact).metrics == {}
+
+
+def test_a_path_that_does_not_fit_changes_nothing(shards, undisturbed, tmp_path):
+    source = undisturbed / "checkpoints" / "last.pt"
+    with pytest.raises(UserError, match=r"training\.seed"):
+        prepare_run(configured(shards, tmp_path / "new", f"training.resume={source}", "training.seed=1"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_resume_none_refuses_a_used_folder(shards, undisturbed, tmp_path):
