@@ -162,14 +162,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("images", 8), ("lines", 32), ("size", 256), ("dims", 8), ("repeats", 15), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    parser.add_argument("--json", action="store_true", help="only the JSON line")
     options = parser.parse_args()
     result = measure(options)
-    if options.json:
-        print(json.dumps(result))
-        return
-    for key, value in result.items():
-        print(f"{key}: {value}")
+    if not options.json:
+        for key, value in result.items():
+            print(f"{key}: {value}")
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

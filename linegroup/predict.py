@@ -17,12 +17,11 @@ from linegroup import __version__
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import group_field, make_field
+from linegroup.grouping import group_image
 from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups
-from linegroup.targets import MOST_LINES
 from linegroup.training.artifact import load_artifact
 from linegroup.training.runtime import choose_device
 from linegroup.training.tracking import resolve_model
@@ -172,10 +171,7 @@ class Predictor:
         started = time.perf_counter()
         maps = None if self.model is None else self.model.maps(pixels)
         embedded = time.perf_counter()
-        candidates = make_field(pixels, maps, self.grouping)
-        groups = group_field(candidates, self.grouping)
-        if groups.count > MOST_LINES:
-            raise UserError(f"{groups.count} groups; labels have {MOST_LINES} numbers. Raise grouping.min_pixels.")
+        candidates, groups = group_image(pixels, maps, self.grouping)
         timings = {"embed": 1e3 * (embedded - started), "group": _since(embedded)}
         image = ImageRecord(width=pixels.shape[1], height=pixels.shape[0])
         return Prediction(pixels, candidates, groups, image, self.grouping, self.record, timings)

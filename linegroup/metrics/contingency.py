@@ -89,7 +89,7 @@ def variation_of_information(table: Contingency) -> tuple[float, float]:
 
 def _pairs(table: Contingency) -> tuple[float, float, float, float]:
     def pairs(sizes: NDArray[np.int64]) -> float:
-        # Python integers: N² of a large picture overflows 64 bits only far beyond it, float sums would round.
+        # Whole numbers: sums of floats would round, and 64 bits hold the pairs of any picture.
         return float((sizes * (sizes - 1) // 2).sum())
 
     n = table.total
