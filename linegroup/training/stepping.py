@@ -123,6 +123,9 @@ class Stepper:
         """Go on from what `state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        # Loading has put back the settings of before; the learning rate is set at each step.
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = self.config.weight_decay
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.skipped, self.in_a_row = state["bad_batches"]
