@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from linegroup.batches import BatchBuilder, BatchPlan
@@ -161,6 +162,11 @@ def run_length(config: Config, world: int = 1) -> int:
     )
 
 
+def mixed_seed(*numbers: int) -> int:
+    """A seed of 63 bits, as much as torch takes, from numbers ≥ 0 of any size."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 class _Run:
     """A run in one process."""
 
@@ -174,7 +180,7 @@ class _Run:
         self.val_set = _val_set(config)
         self.plan = _plan(config, self.train_set, runtime.world)
         self.total = run_length(config, runtime.world)
-        torch.manual_seed(config.training.seed)
+        torch.manual_seed(mixed_seed(config.training.seed))
         self.model = LineModel(config.model, config.loss).to(runtime.device)
         self.stepper = Stepper(self.model, runtime.wrap, config.training, runtime.device)
         self.best: tuple[float, float] | None = None
@@ -278,7 +284,7 @@ class _Run:
 
     def _seed(self, done: int) -> None:
         """All randomness of a step comes from its number: nothing of it needs to be saved."""
-        torch.manual_seed((self.config.training.seed * 2_147_483_629 + done) * 65_537 + self.runtime.rank)
+        torch.manual_seed(mixed_seed(self.config.training.seed, done, self.runtime.rank))
 
     def _mean(self, values: Mapping[str, float]) -> dict[str, float]:
         total = self.runtime.sum(list(values.values()))

@@ -22,7 +22,7 @@ from linegroup.testing import random_sample
 from linegroup.training.artifact import load_artifact
 from linegroup.training.checkpoint import digest, load_checkpoint, save_checkpoint
 from linegroup.training.loader import local_batches
-from linegroup.training.loop import prepare_run, train, train_local
+from linegroup.training.loop import mixed_seed, prepare_run, train, train_local
 from linegroup.training.reporting import read_metrics
 from linegroup.training.runtime import DistributedRuntime, Runtime, choose_device
 from linegroup.training.stepping import SCHEDULES, Stepper
@@ -395,6 +395,15 @@ def test_half_precision_learns(shards, tmp_path, precision):
     assert stepper.in_a_row == 0
 
 
+def test_weight_decay_can_change_on_resume(shards, tmp_path):
+    old, new = (make_stepper(configured(shards, tmp_path, f"training.weight_decay={x}")) for x in ("0.01", "0.5"))
+    builder = make_builder(configured(shards, tmp_path), shards, old.model.needs)
+    old.step(builder(0), 0.5)
+    new.restore(old.state())
+    assert [group["weight_decay"] for group in new.optimizer.param_groups] == [0.5]
+    assert [group["weight_decay"] for group in old.optimizer.param_groups] == [0.01]
+
+
 def test_gradient_is_clipped(shards, tmp_path):
     config = configured(shards, tmp_path, "training.grad_clip=1e-9", "training.weight_decay=0")
     stepper = make_stepper(config)
@@ -472,6 +481,20 @@ def test_mistakes(shards, tmp_path):
 def test_category_by_number_or_name(shards, tmp_path):
     for category in ("1", "'1'", "line"):
         assert prepare_run(configured(shards, tmp_path, f"data.category={category}")).data.category == "line"
+
+
+@pytest.mark.parametrize("seed", [131_072, 2**31, 2**63 - 1, 2**70])
+def test_large_seeds(shards, tmp_path, seed):
+    result = train_local(configured(shards, tmp_path, f"training.seed={seed}", "training.max_steps=1"))
+    assert result.steps == 1
+
+
+def test_seeds_of_neighbours_differ():
+    seeds = [mixed_seed(seed, step, rank) for seed in (0, 1, 2**64) for step in range(50) for rank in range(4)]
+    assert len(set(seeds)) == len(seeds)
+    assert min(seeds) >= 0
+    assert max(seeds) < 2**63
+    assert mixed_seed(3, 5, 0) == mixed_seed(3, 5, 0)
 
 
 def test_the_callers_random_state_is_left_alone(shards, tmp_path):
