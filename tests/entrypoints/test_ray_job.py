@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,18 +114,35 @@ def test_nobody_gets_in_without_the_token(cluster):
     assert answer(f"{cluster[0]}/api/jobs/", "0" * 64) == 403
 
 
-def test_submitted_job_makes_shards(cluster, tmp_path):
-    out = tmp_path / "shards"
-    done = submit(
+def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The result line of a job that succeeded; Ray prints its own words after it."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = [line for line in done.stdout.splitlines() if line.startswith("{")][-1]
+    result: dict[str, Any] = json.loads(line)
+    return result
+
+
+def test_submitted_jobs_shard_train_and_score(cluster, tmp_path):
+    shards, run = tmp_path / "shards", tmp_path / "run"
+    made = submit(
         cluster,
         "jobs/make_shards.py",
-        *("--annotations", str(CHARTS / "annotations.json"), "--images", str(CHARTS), "--out", str(out)),
-        *("--images-per-part", "8"),
+        *("--annotations", str(CHARTS / "annotations.json"), "--images", str(CHARTS), "--out", str(shards)),
+        *("--images-per-part", "8", "--val-fraction", "0.3", "--seed", "1"),
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    line = next(line for line in done.stdout.splitlines() if line.startswith('{"out"'))
-    assert json.loads(line)["samples"] == len(ShardSet(out)) == 20
-    ShardSet(out).verify()
+    assert last_json(made)["samples"] == len(ShardSet(shards)) == 20
+    ShardSet(shards).verify()
+    trained = submit(
+        cluster,
+        "jobs/train_model.py",
+        *(f"data.train={shards}", f"training.out={run}", "training.max_steps=2", "training.val_limit=1"),
+        *("model.width=4", "model.depth=2", "augment.crop=[64,64]", "ray.num_workers=1", "ray.cpus_per_worker=0.5"),
+    )
+    assert last_json(trained)["steps"] == 2
+    scored = submit(
+        cluster, "jobs/score_model.py", "--model", str(run / "artifact"), "--data", str(shards), "--limit", "1"
+    )
+    assert -0.5 <= last_json(scored)["methods"]["model"]["ari"]["mean"] <= 1
 
 
 def test_a_mistake_fails_the_job_with_its_reason(cluster, tmp_path):
