@@ -3,6 +3,7 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,6 +108,25 @@ def test_flipped_bits_never_change_a_checkpoint_unseen(tmp_path, share):
     except UserError:
         return
     assert digest(vars(found)) == digest(vars(saved))
+
+
+def test_any_flipped_bit_falls_back_to_the_one_before(tmp_path):
+    """torch raises IndexError, TypeError, AttributeError, AssertionError and more, depending on the place."""
+    save_checkpoint(tmp_path, LAST, state(1))
+    save_checkpoint(tmp_path, LAST, state(2))
+    content = (tmp_path / LAST).read_bytes()
+    saved = digest(vars(load_checkpoint(tmp_path / LAST)))
+    random = np.random.default_rng(0)
+    damaged = 0
+    for place, bit in zip(random.integers(len(content), size=600), random.integers(8, size=600), strict=True):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << bit
+        (tmp_path / LAST).write_bytes(flipped)
+        found = find_checkpoint(tmp_path)
+        assert found is not None
+        damaged += found[0].step == 1
+        assert found[0].step == 1 or digest(vars(found[0])) == saved
+    assert damaged > 100
 
 
 def test_none_at_all(tmp_path):

@@ -1,12 +1,14 @@
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from linegroup.config import load_config
 from linegroup.errors import UserError
+from linegroup.training import importing
 from linegroup.training.artifact import load_artifact
 from linegroup.training.importing import REFERENCE_RECIPE, import_reference
 
@@ -191,3 +193,23 @@ def test_preset_is_the_recipe_of_the_script():
 def test_recipes_load(name):
     root = Path(__file__).parents[2]
     assert load_config(root / "jobs" / "recipes" / f"{name}.yaml").model.heads == ("embedding", "foreground")
+
+
+def test_a_flipped_bit_ends_in_a_user_error_or_not_at_all(tmp_path, monkeypatch):
+    # Hundreds of flushes to disk would take most of the time.
+    monkeypatch.setattr(importing, "save_artifact", lambda *_arguments: None)
+    model = Reference(width=2)
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"epoch": 3, "model": model.state_dict(), "opt": {}, "best_val": 0.5}, path)
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for place, bit in zip(random.integers(len(content), size=200), random.integers(8, size=200), strict=True):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << bit
+        path.write_bytes(flipped)
+        try:
+            import_reference(path, tmp_path / "model")
+        except UserError as error:
+            refused += str(path) in str(error)
+    assert refused > 20
