@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping.clustering import empty_groups, number_lines
-from linegroup.grouping.fragments import drop_legend_keys, filled_areas, keep_lines, outlines, split_line, text
+from linegroup.grouping.fragments import drop_legend_keys, drop_outlines, filled_areas, keep_lines, split_line, text
 from linegroup.grouping.inks import find_inks
 from linegroup.grouping.structure import find_structure
 from linegroup.sample import Field, Groups
@@ -59,8 +59,7 @@ def group_classical(field: Field, config: GroupingConfig) -> Groups:
 def _lines(chart: _Chart, free: Mask, fills: Mask, plot: tuple[int, int]) -> list[Mask]:
     """The lines among the free ink, one ink after the other."""
     inks, colours = find_inks(chart.vectors, chart.contrast, free)
-    inks = [ink & ~outlines(ink, fills, ~chart.ink) for ink in inks]
-    inks = drop_legend_keys(inks, plot)
+    inks = drop_legend_keys(drop_outlines(inks, fills, ~chart.ink), plot)
     every = np.logical_or.reduce(inks) if inks else np.zeros_like(free)
     lines = []
     for ink, colour in zip(inks, colours, strict=True):

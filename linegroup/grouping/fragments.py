@@ -16,7 +16,10 @@ GAP = 7
 """Pieces at most twice this many pixels apart may be dashes of one line."""
 
 FILL = 13
-"""A disc this wide fits into filled areas and large markers, but into no line."""
+"""Ink this many pixels thick is an area, not a line; narrower bands look like lines."""
+
+FILL_SHARE = 0.014
+"""In large pictures, whose lines are thicker, this share of the diagonal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +49,43 @@ def pieces(mask: Mask) -> Pieces:
 
 
 def filled_areas(vectors: NDArray[np.float32], ink: Mask) -> Mask:
-    """Bands, bars and panels: `(h, w) bool`, ink of the colours that fill windows wider than any line.
+    """Bands, bars and panels: `(h, w) bool`, ink of the colours that fill discs wider than any line.
 
     Args:
         vectors: `(h, w, 3)`, colours.
         ink: `(h, w)`, where to look.
     """
-    window = np.ones((FILL, FILL), np.uint8)
-    spread = (cv2.dilate(vectors, window) - cv2.erode(vectors, window)).max(axis=2)
-    flat = ink & (spread < 14)
-    if flat.sum() < FILL * FILL:
+    side = _thickness(ink.shape)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    # Lab differences go beyond what 8 bits hold only where ink is far from flat; eight bits are much faster.
+    coded = np.clip(vectors + 128, 0, 255).astype(np.uint8)
+    flat = ink & ((cv2.dilate(coded, disc) - cv2.erode(coded, disc)).max(axis=2) < 14)
+    if flat.sum() < side:
         return np.zeros_like(ink)
-    around = np.where(flat[..., None], vectors, 0)
-    near = flat.astype(np.float32)
-    reach = (2 * FILL + 1, 2 * FILL + 1)
-    weight = cv2.blur(near, reach)
-    colour = cv2.blur(around, reach) / np.maximum(weight, 1e-6)[..., None]
+    reach = (2 * side + 1, 2 * side + 1)
+    weight = cv2.blur(flat.astype(np.float32), reach)
+    colour = cv2.blur(np.where(flat[..., None], vectors, 0), reach) / np.maximum(weight, 1e-6)[..., None]
     alike = np.linalg.norm(vectors - colour, axis=2) < 10
     return np.asarray(ink & (weight > 1e-4) & alike)
+
+
+def drop_outlines(inks: Sequence[Mask], fills: Mask, page: Mask) -> list[Mask]:
+    """The inks; those that mostly run around filled areas are empty.
+
+    A line in a band has the band on both sides; the band's outline has the page on one.
+
+    Args:
+        inks: `(h, w)` each.
+        fills: `(h, w)`, the filled areas.
+        page: `(h, w)`, no ink at all.
+    """
+    window = np.ones((7, 7), np.uint8)
+    edge = (cv2.dilate(fills.astype(np.uint8), window) > 0) & (cv2.dilate(page.astype(np.uint8), window) > 0)
+    return [np.zeros_like(ink) if ink.any() and float(np.mean(edge[ink])) > 0.6 else ink for ink in inks]
+
+
+def _thickness(shape: tuple[int, ...]) -> int:
+    return max(FILL, round(FILL_SHARE * float(np.hypot(shape[0], shape[1])))) | 1
 
 
 def text(ink: Mask, neutral: Mask, plot: Size) -> Mask:
@@ -82,15 +104,6 @@ def text(ink: Mask, neutral: Mask, plot: Size) -> Mask:
     number = len(rows.areas) + 1
     share = np.bincount(row_of, letters, number) / np.maximum(np.bincount(row_of, minlength=number), 1)
     return part.select(small & (share[row_of] >= 0.3))
-
-
-def outlines(ink: Mask, fills: Mask, page: Mask) -> Mask:
-    """The ink, if it is the outline of filled areas: most of it has such an area on one side and page on the other."""
-    if not fills.any() or not ink.any():
-        return np.zeros_like(ink)
-    window = np.ones((7, 7), np.uint8)
-    between = (cv2.dilate(fills.astype(np.uint8), window) > 0) & (cv2.dilate(page.astype(np.uint8), window) > 0)
-    return ink if between[ink].mean() > 0.6 else np.zeros_like(ink)
 
 
 def drop_legend_keys(masks: Sequence[Mask], plot: Size) -> list[Mask]:

@@ -265,11 +265,13 @@ def test_grey_rules_go_and_lines_stay():
     assert not (labels > 0)[cv2.dilate(line, np.ones((7, 7), np.uint8)) == 0].any()
 
 
-def test_a_red_mark_through_the_whole_height_is_no_line():
+def test_a_mark_through_the_whole_height_is_no_part_of_a_line_of_its_colour():
     pixels = drawn_chart()
-    cv2.polylines(pixels, [wave()], False, (31, 119, 180), 2, cv2.LINE_AA)
+    cv2.polylines(pixels, [wave()], False, (214, 39, 40), 2, cv2.LINE_AA)
     cv2.line(pixels, (150, 21), (150, 169), (214, 39, 40), 1)
-    assert lines_of(pixels).max() == 1
+    labels = lines_of(pixels)
+    assert labels.max() == 1
+    assert np.count_nonzero(labels[:, 150]) < 15
 
 
 def test_legend_keys_are_no_part_of_their_lines():
@@ -282,19 +284,32 @@ def test_legend_keys_are_no_part_of_their_lines():
     assert not labels[147:165, 218:248].any()
 
 
-def test_a_filled_band_is_no_line_and_the_line_in_it_is():
+@pytest.mark.parametrize(
+    ("colour", "outline"),
+    [((200, 30, 30), None), ((31, 119, 180), None), ((200, 30, 30), (150, 90, 200))],
+    ids=["another hue", "the line's hue", "outlined"],
+)
+def test_a_filled_band_is_no_line_and_the_line_in_it_is(colour, outline):
     pixels = drawn_chart()
-    band = np.concatenate([wave(rise=-18), wave(rise=18)[::-1]])
-    cv2.fillPoly(pixels, [band], (190, 215, 235))
-    cv2.polylines(pixels, [wave()], False, (31, 119, 180), 2, cv2.LINE_AA)
+    # Small enough not to be taken for part of the page.
+    top, bottom = wave(rise=-27, start=70, stop=112), wave(rise=27, start=70, stop=112)
+    cv2.fillPoly(pixels, [np.concatenate([top, bottom[::-1]])], (160, 200, 235))
+    if outline:
+        cv2.polylines(pixels, [top], False, outline, 2, cv2.LINE_AA)
+        cv2.polylines(pixels, [bottom], False, outline, 2, cv2.LINE_AA)
+    cv2.polylines(pixels, [wave()], False, colour, 2, cv2.LINE_AA)
     labels = lines_of(pixels)
     assert labels.max() == 1
-    assert (labels > 0).sum() < 2.5 * 2 * 260
+    line = np.zeros(labels.shape, np.uint8)
+    cv2.polylines(line, [wave()], False, 1, 2)
+    assert (labels[line > 0] == 1).mean() > 0.9
+    assert not (labels > 0)[cv2.dilate(line, np.ones((9, 9), np.uint8)) == 0].any()
 
 
-def test_shades_of_one_ink_are_one_and_two_pale_lines_are_two():
+@pytest.mark.parametrize("ink", [(-50, 10, -40), (-80, 0, 0)])
+def test_shades_of_one_ink_are_one_and_two_pale_lines_are_two(ink):
     x = np.arange(200)
-    dark, pale = np.array([-50.0, 10, -40]), np.array([-25.0, 5, -20])
+    dark, pale = np.array(ink, dtype=float), np.array(ink) / 2
     # One line, dark and pale by turns, as antialiasing leaves it.
     alternating = np.where((x // 7 % 2)[:, None] == 0, dark, pale).astype(np.float32)
     assert set(separate_inks(alternating, x, np.full(200, 50), (100, 200))) == {0}
