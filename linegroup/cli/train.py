@@ -48,7 +48,6 @@ def train(
 
         typer.echo(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), nl=False)
         return
-    settings = check(settings)
     for line in plan(settings):
         note(line)
     result = _train(settings)
@@ -86,29 +85,17 @@ def recipe_path(name: str | None) -> Path | None:
     )
 
 
-def check(settings: Config) -> Config:
-    """The settings with the category by its name; shards know its number, samples do not.
+def plan(settings: Config) -> list[str]:
+    """What is going to happen, in a few lines.
 
     Raises:
-        UserError: no training data are named, or there are none, or not of that category.
+        UserError: no training data are named, or there are none.
     """
-    if settings.data.train is None:
-        raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
-    from linegroup.evaluation import category_name
-    from linegroup.shards import load_manifest
-
-    category = category_name(settings.data.category, load_manifest(Path(settings.data.train)).categories)
-    return settings.model_copy(update={"data": settings.data.model_copy(update={"category": category})})
-
-
-def plan(settings: Config) -> list[str]:
-    """What is going to happen, in a few lines."""
     from linegroup.shards import ShardSet
-    from linegroup.training.loop import run_length
+    from linegroup.training.loop import run_length, train_folder
 
-    assert settings.data.train is not None
     training, ray = settings.training, settings.ray
-    shards = ShardSet(settings.data.train, "train")
+    shards = ShardSet(train_folder(settings), "train")
     world = max(1, ray.num_workers)
     batch, steps = training.batch_size * world, run_length(settings, world)
     epochs = steps * batch / max(1, len(shards))

@@ -8,6 +8,7 @@ from linegroup.shards.manifest import (
     ShardFile,
     Source,
     SplitCounts,
+    category_name,
     load_manifest,
     save_manifest,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "ShardSet",
     "Source",
     "SplitCounts",
+    "category_name",
     "from_table",
     "is_intact",
     "load_manifest",

@@ -6,12 +6,13 @@ It is written last: a folder without one is the work of a job that has not finis
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from linegroup.errors import UserError
+from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_text
 
 MANIFEST = "manifest.json"
@@ -137,6 +138,25 @@ def load_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path} is damaged: {key}: {first['msg']}. Make the shards again with --overwrite.") from None
+
+
+def category_name(category: str | None, categories: Mapping[int, str], where: Path) -> str | None:
+    """The name of a category given by name or number; samples know names, manifests both.
+
+    Args:
+        category: Name, number as text, or None for all. A name that reads like a number is a name first.
+        categories: Names by number, of one manifest: the next may number them otherwise.
+        where: The shard folder, for the message.
+
+    Raises:
+        UserError: the shards have no such category.
+    """
+    if category is None or category in categories.values():
+        return category
+    numbers = {str(number): name for number, name in categories.items()}
+    if category not in numbers:
+        raise unknown_name(f"category of the shards {where}", category, [*categories.values(), *numbers])
+    return numbers[category]
 
 
 def check_schema(found: object, where: Path) -> None:

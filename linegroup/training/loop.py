@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from linegroup.batches import BatchBuilder, BatchPlan
 from linegroup.config import Config, TrainingConfig, flat
 from linegroup.errors import UserError, unknown_name
 from linegroup.model import LineModel
-from linegroup.shards import ShardSet
+from linegroup.shards import ShardSet, category_name
 from linegroup.training.artifact import save_artifact
 from linegroup.training.checkpoint import (
     BEST,
@@ -113,11 +113,10 @@ def prepare_run(config: Config, world: int = 1) -> Config:
         UserError: no data, no such category, or `training.resume` does not fit the state of `training.out`.
     """
     data, training = config.data, config.training
-    if data.train is None:
-        raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
     out = Path(training.out).absolute()
-    paths = {"train": str(Path(data.train).absolute()), "val": str(Path(data.val or data.train).absolute())}
-    category = _category_name(data.category, [ShardSet(path) for path in dict.fromkeys(paths.values())])
+    train_path = train_folder(config)
+    paths = {"train": str(train_path.absolute()), "val": str(Path(data.val or train_path).absolute())}
+    category = _category_of(data.category, Path(paths["train"]), Path(paths["val"]))
     uri = tracking_uri(config.tracking) if config.tracking.enabled else config.tracking.uri
     prepared = config.model_copy(
         update={
@@ -153,6 +152,17 @@ def public(config: Config) -> Config:
             "ray": config.ray.model_copy(update={"address": None, "storage": None}),
         }
     )
+
+
+def train_folder(config: Config) -> Path:
+    """The shards to train on.
+
+    Raises:
+        UserError: none are named.
+    """
+    if config.data.train is None:
+        raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
+    return Path(config.data.train)
 
 
 def run_length(config: Config, world: int = 1) -> int:
@@ -294,16 +304,13 @@ class _Run:
         return done / self.plan.steps_per_epoch
 
 
-def _category_name(category: str | None, shards: Sequence[ShardSet]) -> str | None:
-    """Samples know categories by name; a number is looked up in the manifest."""
-    if category is None:
-        return None
-    known = {number: name for samples in shards for number, name in samples.categories.items()}
-    if category in known.values():
-        return category
-    if category.isdecimal() and int(category) in known:
-        return known[int(category)]
-    raise unknown_name("category of the shards", category, known.values())
+def _category_of(category: str | None, train: Path, val: Path) -> str | None:
+    """By name: a number is that of the training data; the others must know its name."""
+    name = category_name(category, ShardSet(train).categories, train)
+    known = ShardSet(val).categories.values()
+    if name is not None and name not in known:
+        raise unknown_name(f"category of the shards {val}", name, known)
+    return name
 
 
 def _data_paths(config: Config) -> dict[str, str]:
@@ -312,8 +319,7 @@ def _data_paths(config: Config) -> dict[str, str]:
 
 
 def _train_set(config: Config) -> ShardSet:
-    assert config.data.train is not None
-    return ShardSet(config.data.train, "train")
+    return ShardSet(train_folder(config), "train")
 
 
 def _val_set(config: Config) -> ShardSet | None:

@@ -18,6 +18,7 @@ import torch.multiprocessing as multiprocessing
 from linegroup.batches import BatchBuilder
 from linegroup.config import Config, load_config
 from linegroup.errors import UserError
+from linegroup.shards import load_manifest, save_manifest
 from linegroup.testing import random_sample
 from linegroup.training.artifact import load_artifact
 from linegroup.training.checkpoint import digest, load_checkpoint, save_checkpoint
@@ -469,7 +470,7 @@ def test_mistakes(shards, tmp_path):
     for overrides, words in [
         (["data.train=null"], "Say what to train on"),
         ([f"data.train={tmp_path}"], "manifest"),
-        (["data.category=7"], "Unknown category.*Known: line"),
+        (["data.category=7"], "Unknown category.*Known: 1, line"),
         (["training.device=cuda:99"], "cuda:99"),
         (["training.device=toaster"], "toaster"),
     ]:
@@ -481,6 +482,28 @@ def test_mistakes(shards, tmp_path):
 def test_category_by_number_or_name(shards, tmp_path):
     for category in ("1", "'1'", "line"):
         assert prepare_run(configured(shards, tmp_path, f"data.category={category}")).data.category == "line"
+
+
+def rename_categories(folder: Path, categories: dict[int, str]) -> None:
+    save_manifest(load_manifest(folder).model_copy(update={"categories": categories}), folder)
+
+
+def test_a_category_number_is_that_of_the_training_data(tmp_path, make_shard_folder):
+    train_data, val = (
+        make_shard_folder(tmp_path / name, {split: [random_sample(1)]})
+        for name, split in (("train", "train"), ("val", "val"))
+    )
+    rename_categories(train_data, {1: "line", 2: "axis"})
+    rename_categories(val, {1: "axis", 3: "line", 4: "tick"})
+    for given, name in [("1", "line"), ("2", "axis"), ("line", "line")]:
+        config = configured(train_data, tmp_path / "out", f"data.category={given}", f"data.val={val}")
+        assert prepare_run(config).data.category == name
+    for given in ("3", "tick"):
+        with pytest.raises(UserError, match=f"category of the shards .*train '{given}'"):
+            prepare_run(configured(train_data, tmp_path / "out", f"data.category={given}", f"data.val={val}"))
+    rename_categories(val, {1: "axis"})
+    with pytest.raises(UserError, match=r"category of the shards .*val 'line'.*Known: axis"):
+        prepare_run(configured(train_data, tmp_path / "out", "data.category=1", f"data.val={val}"))
 
 
 @pytest.mark.parametrize("seed", [131_072, 2**31, 2**63 - 1, 2**70])
