@@ -2,9 +2,11 @@
 
 The rival draws every line onto a mask of its own with `cv2.polylines` and adds the masks up, as training
 scripts do it: labels, coverage and crossings. (Its whole-pixel rule is coarser than ours; only time is
-compared.) Both run alternately in one process; the ratio is taken pair by pair.
+compared.) Both run alternately in one process; the ratio is taken pair by pair. The ratio of the two best
+times is given beside it: on a busy machine a drawing of a millisecond is often interrupted, and then its
+pair says nothing.
 
-    python benchmarks/targets.py [--lines 30] [--repeats 21] [--json]
+    python benchmarks/targets.py [--lines 30] [--repeats 101] [--json]
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=30)
-    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--repeats", type=int, default=101)
     parser.add_argument("--json", action="store_true", help="only the JSON line")
     options = parser.parse_args()
     sample = chart_sample(1, SIZE, options.lines)
@@ -74,12 +76,14 @@ def main() -> None:
         "ours_ms": round(1e3 * statistics.median(own for _, own in times), 2),
         "ratio": round(statistics.median(ratios), 1),
         "ratio_range": [round(ratios[0], 1), round(ratios[-1], 1)],
+        "ratio_of_best": round(min(rival for rival, _ in times) / min(own for _, own in times), 1),
         "target": 10,
     }
     if not options.json:
         print(f"one full mask per line  {result['rival_ms']:8.2f} ms")
         print(f"pixel lists             {result['ours_ms']:8.2f} ms")
-        print(f"ratio {result['ratio']} ({result['ratio_range'][0]}-{result['ratio_range'][1]}), target >= 10")
+        low, high = result["ratio_range"]
+        print(f"ratio {result['ratio']} ({low}-{high}), of the best times {result['ratio_of_best']}, target >= 10")
     print(json.dumps(result))
 
 

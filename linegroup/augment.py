@@ -14,6 +14,9 @@ from linegroup.sample import Sample
 
 Pixels = NDArray[np.uint8]
 
+_HUE = np.pi / 6
+"""Largest turn of the hue, in radians: with the swapped channels, colours come from all around the circle."""
+
 _ON_A_LINE = 0.8
 """Share of crops that are placed around a point of a line: most of a chart is empty."""
 
@@ -75,11 +78,19 @@ def _draw_corner(sample: Sample, cut: Size, rng: np.random.Generator) -> tuple[i
     room = (sample.size[1] - cut[1], sample.size[0] - cut[0])  # x, y
     corner = rng.integers(0, [room[0] + 1, room[1] + 1])
     if sample.instances and rng.random() < _ON_A_LINE:
-        line = sample.instances[int(rng.integers(len(sample.instances)))]
-        point = line.xy[int(rng.integers(len(line.xy)))]
+        point = _draw_point(sample.instances[int(rng.integers(len(sample.instances)))].xy, rng)
         within = rng.uniform(0.2, 0.8, size=2) * (cut[1], cut[0])
-        corner = np.clip(np.rint(point - within), 0, room).astype(np.int64)
+        if (point >= -0.5).all() and (point < np.array(sample.size[::-1]) - 0.5).all():
+            corner = np.clip(np.rint(point - within), 0, room).astype(np.int64)
     return int(corner[0]), int(corner[1])
+
+
+def _draw_point(xy: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float64]:
+    """A point `(2,)` of a line, everywhere equally likely: straight lines have few vertices, all at their ends."""
+    points = xy.astype(np.float64)
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    at = rng.uniform(0, along[-1])
+    return np.array([np.interp(at, along, points[:, 0]), np.interp(at, along, points[:, 1])])
 
 
 def _resize(pixels: Pixels, size: Size) -> Pixels:
@@ -105,15 +116,22 @@ def _change_pixels(pixels: Pixels, config: AugmentConfig, rng: np.random.Generat
 
 
 def _jitter_colour(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Contrast, brightness and saturation scaled, channels swapped: one affine map of RGB."""
+    """Contrast, brightness, saturation and hue changed, channels swapped: one affine map of RGB; grey stays grey."""
     contrast, saturation = rng.uniform(0.7, 1.3, size=2)
     brightness = rng.uniform(-25, 25)
     luma = np.array([0.299, 0.587, 0.114])
-    mix = saturation * np.eye(3) + (1 - saturation) * luma[None, :]
+    mix = _turn_hue(rng.uniform(-_HUE, _HUE)) @ (saturation * np.eye(3) + (1 - saturation) * luma[None, :])
     mix = contrast * mix[rng.permutation(3)]
     shift = brightness + 255 * (1 - contrast)  # scaled about white, which most pages are
     changed = cv2.transform(pixels, np.concatenate([mix, np.full((3, 1), shift)], axis=1).astype(np.float32))
     return np.asarray(changed, dtype=np.uint8)
+
+
+def _turn_hue(angle: float) -> NDArray[np.float64]:
+    """Rotation `(3, 3)` of RGB about its grey axis by `angle` radians (Rodrigues' formula)."""
+    across = np.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    turn: NDArray[np.float64] = np.cos(angle) * np.eye(3) + (1 - np.cos(angle)) / 3 + np.sin(angle) * across
+    return turn
 
 
 def _add_noise(pixels: Pixels, rng: np.random.Generator) -> Pixels:
@@ -123,6 +141,8 @@ def _add_noise(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _through_jpeg(pixels: Pixels, quality: tuple[int, int], rng: np.random.Generator) -> Pixels:
     level = int(rng.integers(quality[0], quality[1] + 1))
-    done, buffer = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, level])
+    # OpenCV's order is BGR, and JPEG keeps its colours by their names: green sharp, blue coarse.
+    done, buffer = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, level])
     assert done
-    return np.asarray(cv2.imdecode(buffer, cv2.IMREAD_COLOR), dtype=np.uint8)
+    decoded = np.asarray(cv2.imdecode(buffer, cv2.IMREAD_COLOR))
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)

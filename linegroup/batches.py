@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,9 +15,12 @@ from linegroup.config import Config
 from linegroup.errors import UserError
 from linegroup.images import decode
 from linegroup.sample import Sample
-from linegroup.targets import TARGETS, Targets, draw_targets
+from linegroup.targets import TARGETS, Targets, draw_targets, select_category, with_thickness
 
 Pixels = NDArray[np.uint8]
+
+_SEED_BITS = 2**64 - 1
+"""Seeds and ids are taken modulo 2^64: numpy's generators want no negative ones."""
 
 
 class SampleReader(Protocol):
@@ -54,7 +57,10 @@ class Batch:
 
 
 def collate(items: Sequence[tuple[Pixels, Targets]], needs: Collection[str], ids: Sequence[int]) -> Batch:
-    """A batch of pictures `(h, w, 3)` with the targets that are needed; others are not computed."""
+    """A batch of pictures `(h, w, 3)` with the targets that are needed; others are not computed.
+
+    Pictures of different sizes (`augment.crop=null`) are padded to the largest height and width among them.
+    """
     height = max(pixels.shape[0] for pixels, _ in items)
     width = max(pixels.shape[1] for pixels, _ in items)
     image = np.full((len(items), height, width, 3), 255, dtype=np.uint8)
@@ -100,8 +106,11 @@ class BatchPlan:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise UserError("There is no sample to train on: the shards' training split is empty.")
+        for name in ("batch_size", "world", "window"):
+            if getattr(self, name) < 1:
+                raise UserError(f"A batch plan's {name} must be >= 1; got {getattr(self, name)}.")
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """Number of samples in an epoch."""
         return sum(self.row_groups)
@@ -113,9 +122,16 @@ class BatchPlan:
 
     def items(self, step: int, rank: int = 0) -> list[tuple[int, int]]:
         """`(epoch, index)` of the samples of a step."""
+        assert step >= 0, step
+        assert 0 <= rank < self.world, (rank, self.world)
         first = (step * self.world + rank) * self.batch_size
-        positions = range(first, first + self.batch_size)
-        return [(p // self.samples, int(self.order(p // self.samples)[p % self.samples])) for p in positions]
+        last = first + self.batch_size - 1
+        chosen: list[tuple[int, int]] = []
+        for epoch in range(first // self.samples, last // self.samples + 1):
+            before = epoch * self.samples
+            rows = self.order(epoch)[max(0, first - before) : last + 1 - before]
+            chosen += [(epoch, index) for index in rows.tolist()]
+        return chosen
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """The epoch's permutation `(samples,)`."""
@@ -124,7 +140,7 @@ class BatchPlan:
 
 @lru_cache(maxsize=4)
 def _epoch_order(row_groups: tuple[int, ...], seed: int, window: int, epoch: int) -> NDArray[np.int64]:
-    rng = np.random.default_rng([seed, epoch])
+    rng = np.random.default_rng([seed & _SEED_BITS, epoch])
     starts = np.concatenate([[0], np.cumsum(row_groups)])
     groups = rng.permutation(len(row_groups))
     order = np.concatenate([np.arange(starts[g], starts[g + 1]) for g in groups])
@@ -159,11 +175,13 @@ class BatchBuilder:
         return collate([(pixels, truth) for _, pixels, truth in made], self.needs, [i for i, _, _ in made])
 
     def _make(self, epoch: int, index: int) -> tuple[int, Pixels, Targets]:
-        sample = self.samples.read(index)
+        drawing = self.config.data
+        # Before augmenting: crops look for the lines that are drawn, and the zoom scales the default thickness too.
+        sample = with_thickness(select_category(self.samples.read(index), drawing.category), drawing)
         # Seeded by what is made, not by when: the order in which batches are prepared changes nothing.
-        rng = np.random.default_rng([self.plan.seed, epoch, index])
+        rng = np.random.default_rng([self.plan.seed & _SEED_BITS, epoch, sample.id & _SEED_BITS])
         changed, pixels = augment(sample, sample_pixels(sample), self.config.augment, rng)
-        return sample.id, pixels, draw_targets(changed, self.config.data)
+        return sample.id, pixels, draw_targets(changed, drawing)
 
 
 def sample_pixels(sample: Sample) -> Pixels:

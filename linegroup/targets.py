@@ -3,6 +3,9 @@
 The rule: a pixel belongs to a line when its centre lies within thickness/2 of the centre line (round
 ends and joins). Ties, that is centres at exactly that distance, belong to the line, up to rounding in
 float64 (1e-9 pixels).
+
+The loops are compiled at their first use, and kept beside this file or in the user's cache folder
+(`NUMBA_CACHE_DIR` names another); where no folder can be written, each process compiles for itself.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -25,6 +28,18 @@ MOST_LINES = 65_535
 """Labels are 16 bits wide."""
 
 _TIE = 1e-9
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _compiled(function: _Function) -> _Function:
+    """Machine code that releases the interpreter; kept on disk where that is possible."""
+    compiled: Any
+    try:
+        compiled = njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # what numba raises where no folder can be written: read-only images, users without a home
+        compiled = njit(nogil=True)(function)
+    return cast(_Function, compiled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +118,17 @@ def select_category(sample: Sample, category: str | None) -> Sample:
     return replace(sample, instances=tuple(line for line in sample.instances if line.category == category))
 
 
+def with_thickness(sample: Sample, config: DataConfig) -> Sample:
+    """The sample with a width for every line: `config.thickness` where a line brings none.
+
+    Before a sample is zoomed, so that the drawn width grows with the picture.
+    """
+    if all(line.thickness is not None for line in sample.instances):
+        return sample
+    lines = (line if line.thickness else replace(line, thickness=config.thickness) for line in sample.instances)
+    return replace(sample, instances=tuple(lines))
+
+
 def _lines_of(sample: Sample, config: DataConfig | None) -> tuple[Instance, ...]:
     lines = select_category(sample, config.category if config else None).instances
     if len(lines) > MOST_LINES:
@@ -133,7 +159,7 @@ def _segments(line: Instance) -> NDArray[np.float64]:
     return np.concatenate(rows).astype(np.float64)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _row_interval(
     x0: float, dx: float, dy: float, across: float, along: float, half: float, below: float, squared: float
 ) -> tuple[float, float]:
@@ -177,7 +203,7 @@ def _row_interval(
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _fill(
     segments: NDArray[np.float64], ends: NDArray[np.int64], radii: NDArray[np.float64], height: int, width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -215,7 +241,7 @@ def _fill(
     return pixels[:n].copy(), starts
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _paint(
     pixels: NDArray[np.int64],
     starts: NDArray[np.int64],
@@ -234,8 +260,8 @@ def _paint(
 
 def _draw_ignore(sample: Sample) -> NDArray[np.bool_]:
     mask = np.zeros(sample.size, dtype=np.uint8)
-    for polygon in sample.ignore:
+    for polygon in filter(len, sample.ignore):  # OpenCV refuses polygons without points
         # Rounding first clamps to what OpenCV's 32-bit coordinates can hold.
         points = np.rint(np.clip(polygon, -1e6, 1e6)).astype(np.int32)
         cv2.fillPoly(mask, [points], (1,))
-    return mask.astype(bool)
+    return mask.view(np.bool_)

@@ -35,6 +35,15 @@ def test_windows_stay_local(row_groups, seed, window, epoch):
         assert seen <= window // min(row_groups) + 2
 
 
+@given(groups, st.integers(1, 7), st.integers(1, 3), st.integers(0, 40))
+def test_any_step_is_a_cut_of_the_endless_sequence(row_groups, batch_size, world, step):
+    plan = BatchPlan(row_groups, batch_size, world, seed=-3, window=8)
+    n = plan.samples
+    for rank in range(world):
+        places = [(step * world + rank) * batch_size + i for i in range(batch_size)]
+        assert plan.items(step, rank) == [(p // n, plan.order(p // n)[p % n]) for p in places]
+
+
 def test_epochs_and_seeds_differ():
     plan = BatchPlan((50,), 4)
     assert not np.array_equal(plan.order(0), plan.order(1))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linegroup.geometry import apply_dihedral, crop_at, dihedral, transform
+from linegroup.geometry import apply_dihedral, crop_at, dihedral, scale_to, transform
 from linegroup.sample import Instance, Sample
 from linegroup.targets import draw_targets, line_pixels
 
@@ -41,6 +41,27 @@ def test_drawing_commutes_with_cropping(size, drawn, x, y, data):
     before = draw_targets(sample)
     np.testing.assert_array_equal(before.labels[y : y + cut[0], x : x + cut[1]], after.labels)
     np.testing.assert_array_equal(before.coverage[y : y + cut[0], x : x + cut[1]], after.coverage)
+
+
+@given(size=sizes, drawn=lines, factor=st.sampled_from([3, 5]))
+def test_odd_zooms_keep_what_lies_at_the_old_centres(size, drawn, factor):
+    """Zoomed by an odd whole number, the old pixel centres are centres again, and the lines as much thicker."""
+    sample = build(size, drawn)
+    zoomed = transform(sample, scale_to(size, (factor * size[0], factor * size[1])))
+    before, after = draw_targets(sample), draw_targets(zoomed)
+    centres = np.s_[factor // 2 :: factor, factor // 2 :: factor]
+    np.testing.assert_array_equal(before.labels, after.labels[centres])
+    np.testing.assert_array_equal(before.coverage, after.coverage[centres])
+
+
+@given(size=sizes, drawn=lines)
+def test_a_point_along_the_way_changes_nothing(size, drawn):
+    sample = build(size, [(xy, thickness, False) for xy, thickness, _ in drawn])
+    halved = [
+        ([p for a, b in zip(xy, [*xy[1:], xy[-1]], strict=True) for p in (a, np.add(a, b) / 2)], thickness, False)
+        for xy, thickness, _ in drawn
+    ]
+    np.testing.assert_array_equal(draw_targets(sample).coverage, draw_targets(build(size, halved)).coverage)
 
 
 @given(size=sizes, drawn=lines)

@@ -5,8 +5,10 @@ import pytest
 
 from linegroup.augment import augment
 from linegroup.config import AugmentConfig
+from linegroup.geometry import length
+from linegroup.sample import Sample
 from linegroup.targets import draw_targets
-from linegroup.testing import chart_sample, draw_sample, random_sample, unpng
+from linegroup.testing import BLACK, chart_sample, draw_sample, random_sample, unpng
 
 PLAIN = {"flip": 0, "rotate90": 0, "scale": (1, 1), "colour": 0, "grey": 0, "blur": 0, "noise": 0, "jpeg": 0}
 
@@ -48,7 +50,55 @@ def test_truth_moves_with_the_ink(seed, changes):
     assert agreement(moved, pixels) > 0.75
 
 
-def test_a_picture_moved_by_one_pixel_would_be_noticed():
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("zoom", [0.55, 0.8, 1.3, 1.9])
+def test_ink_and_vectors_agree_to_a_fraction_of_a_pixel(zoom, seed):
+    """A zoom about pixel centres instead of picture edges would be off by up to (zoom - 1) / 2."""
+    sample = draw_sample([np.array([[40.3, 30.6], [52.1, 38.2]])], (70, 90), colours=[BLACK], thickness=6)
+    changes = {"scale": (zoom, zoom), "flip": 0.5, "rotate90": 0.5}
+    moved, pixels = augment(sample, unpng(sample.image), config(**changes), np.random.default_rng(seed))
+    ink = 255.0 - pixels[..., 0]
+    y, x = np.indices(ink.shape)
+    centre = np.array([(ink * x).sum(), (ink * y).sum()]) / ink.sum()
+    np.testing.assert_allclose(centre, moved.instances[0].xy.mean(axis=0), atol=0.06)
+    area = length(moved.instances[0].xy) * moved.instances[0].thickness + np.pi / 4 * moved.instances[0].thickness ** 2
+    assert ink.sum() / 255 == pytest.approx(area, rel=0.03)
+
+
+def test_crops_look_all_along_a_straight_line():
+    sample = draw_sample([np.array([[5.0, 100], [995, 100]])], (200, 1000))
+    rng, pixels = np.random.default_rng(0), unpng(sample.image)
+    starts = [5 - augment(sample, pixels, config(crop=(64, 64)), rng)[0].instances[0].xy[0, 0] for _ in range(500)]
+    shares = np.histogram(starts, bins=4, range=(0, 936))[0] / len(starts)
+    assert shares.min() > 0.15
+
+
+def test_the_picture_that_came_in_stays_as_it_was():
+    sample = thick()
+    pixels = unpng(sample.image)
+    pixels.setflags(write=False)
+    every = AugmentConfig(crop=(50, 60), flip=1, rotate90=1, colour=1, grey=1, blur=1, noise=1, jpeg=1)
+    for settings in (every, config(), config(colour=1), config(crop=(50, 60), noise=1)):
+        moved, changed = augment(sample, pixels, settings, np.random.default_rng(1))
+        assert changed.flags.c_contiguous
+        assert changed.shape == (*moved.size, 3)
+
+
+def test_colours_change_and_the_white_page_stays_grey():
+    page = np.full((4, 4, 3), 255, dtype=np.uint8)
+    red = np.zeros((4, 4, 3), dtype=np.uint8) + np.array([200, 40, 40], dtype=np.uint8)
+    hues = set()
+    for seed in range(12):
+        rngs = [np.random.default_rng(seed) for _ in range(2)]
+        white, other = (
+            augment(Sample(1, (4, 4)), p, config(colour=1), r)[1] for p, r in zip((page, red), rngs, strict=True)
+        )
+        assert np.ptp(white[0, 0].astype(int)) <= 1
+        hues.add(int(np.argmax(other[0, 0])))
+    assert hues == {0, 1, 2}
+
+
+def test_a_picture_moved_by_two_pixels_would_be_noticed():
     sample = thick()
     moved, pixels = augment(sample, unpng(sample.image), config(flip=1), np.random.default_rng(0))
     assert agreement(moved, np.roll(pixels, 2, axis=0)) < 0.6
