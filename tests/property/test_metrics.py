@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linegroup.metrics import (
@@ -41,6 +41,8 @@ def test_by_counting_pairs(pair):
     assert recall == pytest.approx(right / there if there else 1)
 
 
+# Drawing is compiled on first use, and the machine may be busy: no time limit per example.
+@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(0, 4), st.integers(1, 6), st.data())
 def test_every_score_is_in_its_range(seed, lines, groups, data):
     sample = random_sample(seed, (24, 32), lines)
