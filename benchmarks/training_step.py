@@ -10,7 +10,7 @@ weights at the start, AdamW) on the embedding and the foreground. Nothing else i
 
 Steps alternate in one process; the figure is the median of the ratios of neighbouring steps.
 
-    python benchmarks/training_step.py [--images 4] [--lines 12] [--steps 12] [--threads N] [--json]
+    python benchmarks/training_step.py [--images 4] [--lines 32] [--steps 12] [--threads N] [--json]
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("images", 4), ("lines", 12), ("steps", 12), ("threads", 2)):
+    for name, default in (("images", 4), ("lines", 32), ("steps", 12), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--json", action="store_true", help="print the JSON line alone")
     options = parser.parse_args()

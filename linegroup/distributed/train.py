@@ -15,7 +15,6 @@ import math
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from linegroup.batches import Batch, BatchBuilder
 from linegroup.config import Config, RayConfig
 from linegroup.distributed.feed import ray_batches
 from linegroup.distributed.session import start_ray
+from linegroup.distributed.stored import fetch, local_step, newest_stored, open_stored, run_name
 from linegroup.errors import UserError
 from linegroup.training.checkpoint import BEST, LAST
 from linegroup.training.loop import (
@@ -45,10 +45,16 @@ from linegroup.training.loop import (
     train_local,
 )
 from linegroup.training.reporting import follow
-from linegroup.training.runtime import DistributedRuntime
+from linegroup.training.runtime import DistributedRuntime, Runtime
 from linegroup.training.tracking import Tracker, attach
 
 logger = logging.getLogger(__name__)
+
+_WORKER_ENVIRONMENT = {
+    # Loaders and Ray's own processes share the CPUs. Threads that spin while they wait for each other take
+    # the CPU from the very thread they wait for: steps get several times slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 _ENVIRONMENT = {
     # A dead worker is noticed at the next look.
@@ -65,7 +71,8 @@ _ENVIRONMENT = {
 def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult:
     """Train with `ray.num_workers` DDP workers, or with 0 in this process (see `train_local`), without Ray.
 
-    Run again after a kill, it goes on from the last checkpoint in `training.out`.
+    Run again after a kill, it goes on from the last checkpoint in `training.out` or, where that has none, in
+    `ray.storage` (found by the absolute path of `training.out`, so that must be the same).
 
     Args:
         config: The run.
@@ -76,6 +83,7 @@ def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult
     """
     if config.ray.num_workers == 0:
         return train_local(config, bar=bar)
+    stored = _look_for_stored(config)
     config = prepare_run(config, world=config.ray.num_workers)
     total = run_length(config, config.ray.num_workers)
     with (
@@ -84,20 +92,34 @@ def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult
         start_ray(config.ray.address, _cpus(config.ray)),
         follow(Path(config.training.out), total, bar=bar),
     ):
-        return _fit(config, tracker.run_id)
+        return _fit(config, tracker.run_id, stored)
 
 
-def _fit(config: Config, run_id: str | None) -> TrainResult:
+def _look_for_stored(config: Config) -> str | None:
+    """Where the storage has a checkpoint of this run; here it is brought into a run folder that has none."""
+    if config.ray.storage is None or config.training.resume != "auto":
+        return None
+    out = Path(config.training.out).absolute()
+    place = newest_stored(config.ray.storage, out)
+    if place is not None and local_step(out / CHECKPOINTS) < 0:
+        logger.warning("%s has no checkpoint: going on from %s in ray.storage.", out, place)
+        fetch(open_stored(config.ray.storage, place), out / CHECKPOINTS, Runtime(), newer=False)
+    return place
+
+
+def _fit(config: Config, run_id: str | None, stored: str | None) -> TrainResult:
     out = Path(config.training.out)
-    # A name that was used before would be gone on with by Ray itself, or be over already.
-    name = f"train-{uuid.uuid4().hex[:12]}"
     storage = config.ray.storage or str(out / "ray")
+    environment = {name: os.environ.get(name, value) for name, value in _WORKER_ENVIRONMENT.items()}
     trainer = TorchTrainer(
         train_worker,  # type: ignore[arg-type]  # what it returns is documented, but not typed
-        train_loop_config={"config": config.model_dump_json(), "run_id": run_id},
+        train_loop_config={"config": config.model_dump_json(), "run_id": run_id, "stored": stored},
         scaling_config=_scaling(config.ray),
         run_config=RunConfig(
-            name=name, storage_path=storage, failure_config=FailureConfig(max_failures=config.ray.max_failures)
+            name=run_name(out),
+            storage_path=storage,
+            failure_config=FailureConfig(max_failures=config.ray.max_failures),
+            worker_runtime_env={"env_vars": environment},  # type: ignore[call-arg]  # of the second version too
         ),
     )
     try:
@@ -120,7 +142,8 @@ def train_worker(settings: dict[str, Any]) -> str:
     """One DDP worker: the loop of `linegroup.training`, with batches from Ray Data.
 
     Args:
-        settings: `config`, as JSON; `run_id`, the tracked run that rank 0 reports to, or None.
+        settings: `config`, as JSON; `run_id`, the tracked run that rank 0 reports to, or None; `stored`, the
+            checkpoint in `ray.storage` that an earlier session left, or None.
 
     Returns:
         The `TrainResult` as JSON, or `{"error": message}`.
@@ -129,7 +152,7 @@ def train_worker(settings: dict[str, Any]) -> str:
     runtime = _RayRuntime(config.ray)
     out = Path(config.training.out)
     if config.ray.storage is not None:
-        _fetch(out)
+        _fetch(config.ray.storage, settings["stored"], out / CHECKPOINTS, runtime)
     tracker = Tracker()
     if runtime.rank == 0 and settings["run_id"] is not None:
         tracker = attach(config.tracking, settings["run_id"])
@@ -179,18 +202,13 @@ def _report(out: Path, metrics: Mapping[str, float], rank: int) -> None:
         ray.train.report(dict(metrics), checkpoint=Checkpoint.from_directory(work))
 
 
-def _fetch(out: Path) -> None:
-    """On a machine that has no checkpoint of the run, take the last one from Ray's storage."""
+def _fetch(storage: str, earlier: str | None, folder: Path, runtime: Runtime) -> None:
+    """Before the loop looks for its checkpoint: make all machines have the same one."""
     stored = ray.train.get_checkpoint()
-    folder = out / CHECKPOINTS
-    if stored is None or (folder / LAST).exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with stored.as_directory() as source:
-        for name in (BEST, LAST):
-            if (Path(source) / name).exists():
-                shutil.copy(Path(source) / name, folder / f".{name}.tmp")
-                (folder / f".{name}.tmp").replace(folder / name)
+    if stored is not None:
+        fetch(stored, folder, runtime, newer=True)
+    elif earlier is not None:
+        fetch(open_stored(storage, earlier), folder, runtime, newer=False)
 
 
 def _scaling(config: RayConfig) -> ScalingConfig:
