@@ -130,9 +130,10 @@ def _run(job: ShardJob, progress: Watch | None, start: Callable[[], AbstractCont
             return finished
         folder = Folder(job.out, job.key(digest))
         with shard_folder.only_job(job.out), start() as engine:
-            shard_folder.clear(job, folder)
+            shard_folder.drop_old_work(job, folder)
             watch(ShardProgress())
             plan = _plan(engine, job, folder, digest)
+            shard_folder.open_for_writing(job)
             results = _all_parts(engine, job, folder, plan, watch)
             return shard_folder.finish(job, folder, plan, results)
     except OSError as error:

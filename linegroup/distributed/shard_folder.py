@@ -85,14 +85,21 @@ def only_job(out: Path) -> Iterator[None]:
         yield
 
 
-def clear(job: ShardJob, folder: Folder) -> None:
-    """Remove what must not be used again: finished shards to be replaced, unfinished work of other input."""
+def drop_old_work(job: ShardJob, folder: Folder) -> None:
+    """Remove unfinished work of other input; where finished shards are to be replaced, any."""
     replaced = (job.out / MANIFEST).exists()
-    (job.out / MANIFEST).unlink(missing_ok=True)
     for work in (job.out / PARTIAL).iterdir():
         if work.is_dir() and (replaced or work != folder.root):
             logger.info("Dropping unfinished work of other input or settings.")
             shutil.rmtree(work)
+
+
+def open_for_writing(job: ShardJob) -> None:
+    """From here on the folder is unfinished: its manifest goes, and with it what is to be replaced.
+
+    Called when the new input has been read and found good: a damaged file must not cost the finished shards.
+    """
+    (job.out / MANIFEST).unlink(missing_ok=True)
 
 
 def finish(job: ShardJob, folder: Folder, plan: Plan, results: Sequence[PartResult]) -> Manifest:

@@ -177,6 +177,20 @@ def test_other_settings_are_refused_until_overwrite(charts, tmp_path, change, re
     assert visible(out) == visible(fresh) != reference
 
 
+@pytest.mark.parametrize("damage", ["truncated", "category"])
+def test_unusable_new_input_does_not_cost_the_finished_shards(own_charts, tmp_path, damage, reference):
+    out = tmp_path / "out"
+    make_shards_serial(job_for(own_charts, out))
+    before = visible(out)
+    if damage == "truncated":
+        whole = (own_charts / "a.json").read_text()
+        (own_charts / "a.json").write_text(whole[: len(whole) // 2])
+    with pytest.raises(UserError):
+        make_shards_serial(job_for(own_charts, out, overwrite=True, category="lime" if damage == "category" else None))
+    assert visible(out) == before == reference
+    assert len(ShardSet(out)) == CHARTS
+
+
 def test_other_input_is_refused_and_its_unfinished_work_dropped(own_charts, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
