@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from linegroup.training.checkpoint import (
     BEST,
     FINAL,
     LAST,
-    PREVIOUS,
     Checkpoint,
     check_same,
     find_checkpoint,
@@ -36,6 +35,7 @@ from linegroup.training.checkpoint import (
     save_checkpoint,
 )
 from linegroup.training.reporting import Reporter, SilentReporter
+from linegroup.training.resume import prepare_resume
 from linegroup.training.runtime import Runtime, choose_device
 from linegroup.training.stepping import Stepper
 from linegroup.training.tracking import Tracker, start_tracker, tracking_uri
@@ -125,7 +125,7 @@ def prepare_run(config: Config, world: int = 1) -> Config:
             "tracking": config.tracking.model_copy(update={"uri": uri}),
         }
     )
-    _prepare_resume(training.resume, prepared, world)
+    prepare_resume(training.resume, out / CHECKPOINTS, lambda state, path: _check_goes_on(state, path, prepared, world))
     return prepared
 
 
@@ -277,15 +277,24 @@ class _Run:
             save_checkpoint(self.out / CHECKPOINTS, name, state)
 
     def _resume(self) -> int:
-        found = find_checkpoint(self.out / CHECKPOINTS)
+        folder = self.out / CHECKPOINTS
+        found = find_checkpoint(folder)
+        step = 0 if found is None else found[0].step
+        low, high = self.runtime.extremes(step)
+        if low != high:
+            raise UserError(
+                f"The workers would go on from different steps, {low} to {high} (this one from {step} in {folder})."
+                " training.out must be on a disk that all machines see; or give ray.storage, where each finds the last"
+                " checkpoint."
+            )
         if found is None:
             return 0
         state, path = found
         _check_goes_on(state, path, self.config, self.runtime.world)
         self.stepper.restore(vars(state))
-        if (self.out / CHECKPOINTS / BEST).exists():
+        if (folder / BEST).exists():
             self.best, self.metrics = state.best, state.metrics
-        return state.step
+        return step
 
     def _reporter(self) -> Reporter:
         if self.runtime.rank:
@@ -361,49 +370,3 @@ def _fixed_settings(config: Config, world: int) -> dict[str, Any]:
         "training.metric": training.metric,
         "training.batch_size × ray.num_workers": training.batch_size * world,
     }
-
-
-def _prepare_resume(resume: str, prepared: Config, world: int) -> None:
-    """Put the checkpoint that `resume` names, and its best one, where `auto` finds them."""
-    folder = Path(prepared.training.out) / CHECKPOINTS
-    used = any((folder / name).exists() for name in (LAST, PREVIOUS))
-    if resume == "auto":
-        found = find_checkpoint(folder)
-        if found is not None:
-            _check_goes_on(*found, prepared, world)
-        return
-    if resume == "none":
-        if used:
-            raise UserError(
-                f"{folder.parent} holds a run already. Go on with it (training.resume=auto), or train into a new"
-                " folder (training.out)."
-            )
-        return
-    path = Path(resume).absolute()
-    state = load_checkpoint(path)
-    if used and path.parent != folder:
-        raise UserError(
-            f"{folder.parent} holds another run: to go on from {path}, train into a new folder (training.out)."
-        )
-    _check_goes_on(state, path, prepared, world)
-    best = _best_of(state, path.parent)
-    if best is None:
-        (folder / BEST).unlink(missing_ok=True)
-        state = replace(state, best=None, metrics={})
-    elif path.parent != folder:
-        save_checkpoint(folder, BEST, best)
-    save_checkpoint(folder, LAST, state)
-    # Back within the same run: what came later is given up.
-    (folder / PREVIOUS).unlink(missing_ok=True)
-
-
-def _best_of(state: Checkpoint, folder: Path) -> Checkpoint | None:
-    """The best checkpoint in `folder`, if it is the one that `state` knows: a later one has scores of its own."""
-    if state.best is None or not (folder / BEST).exists():
-        return None
-    try:
-        best = load_checkpoint(folder / BEST)
-    except UserError as error:
-        logger.warning("%s The best checkpoint is chosen anew.", error)
-        return None
-    return best if best.best == state.best else None

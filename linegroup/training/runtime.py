@@ -45,6 +45,10 @@ class Runtime:
         """The sums of each value over all processes."""
         return list(values)
 
+    def extremes(self, value: int) -> tuple[int, int]:
+        """The smallest and the largest of the processes' values."""
+        return value, value
+
     def average_buffers(self, _model: nn.Module) -> None:
         """Make the running statistics of all processes their mean."""
 
@@ -74,6 +78,13 @@ class DistributedRuntime(Runtime):
         dist.all_reduce(total)
         summed: list[float] = total.tolist()
         return summed
+
+    def extremes(self, value: int) -> tuple[int, int]:
+        """See `Runtime.extremes`."""
+        both = torch.tensor([-value, value], dtype=torch.int64, device=self.device)
+        dist.all_reduce(both, dist.ReduceOp.MAX)
+        low, high = both.tolist()
+        return -low, high
 
     def average_buffers(self, model: nn.Module) -> None:
         """See `Runtime.average_buffers`."""

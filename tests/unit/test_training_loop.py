@@ -288,6 +288,19 @@ def test_resume_none_refuses_a_used_folder(shards, undisturbed, tmp_path):
     prepare_run(configured(shards, tmp_path, "training.resume=none"))
 
 
+class Disagreeing(Runtime):
+    """Another process has found nothing."""
+
+    def extremes(self, value):
+        return min(0, value), max(0, value)
+
+
+def test_workers_must_go_on_from_the_same_step(shards, undisturbed, tmp_path):
+    with pytest.raises(UserError, match=r"different steps, 0 to 9.*ray\.storage"):
+        train(prepare_run(configured(shards, undisturbed)), Disagreeing("cpu"))
+    train(prepare_run(configured(shards, tmp_path, "training.max_steps=1")), Disagreeing("cpu"))
+
+
 def test_damaged_newest_checkpoint(shards, tmp_path, undisturbed, caplog):
     with pytest.raises(Killed):
         train(prepare_run(configured(shards, tmp_path)), Dying(7))
@@ -552,7 +565,9 @@ def ddp_worker(rank: int, arguments: list[str], port: int) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    train(prepare_run(load_config(None, arguments), world=2), DistributedRuntime("cpu"))
+    runtime = DistributedRuntime("cpu")
+    assert runtime.extremes(3 - 5 * rank) == (-2, 3)
+    train(prepare_run(load_config(None, arguments), world=2), runtime)
     dist.destroy_process_group()
 
 
