@@ -79,10 +79,12 @@ def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult
         bar: Draw a progress bar here; None: when standard error is a terminal.
 
     Raises:
-        UserError: as `train_local`; also when workers died more often than `ray.max_failures`.
+        UserError: as `train_local`; also when workers died more often than `ray.max_failures`, or when
+            `training.device` asks for what Ray decides.
     """
     if config.ray.num_workers == 0:
         return train_local(config, bar=bar)
+    config = config.model_copy(update={"ray": config.ray.model_copy(update={"use_gpu": wants_gpu(config)})})
     stored = _look_for_stored(config)
     config = prepare_run(config, world=config.ray.num_workers)
     total = run_length(config, config.ray.num_workers)
@@ -93,6 +95,25 @@ def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult
         follow(Path(config.training.out), total, bar=bar),
     ):
         return _fit(config, tracker.run_id, stored)
+
+
+def wants_gpu(config: Config) -> bool | None:
+    """Whether each worker is to have a GPU; None: when the cluster has some.
+
+    Raises:
+        UserError: `training.device` names a GPU (which one, Ray decides), or is at odds with `ray.use_gpu`.
+    """
+    device, use_gpu = config.training.device, config.ray.use_gpu
+    if device == "auto":
+        return use_gpu
+    if device != "cpu":
+        raise UserError(
+            f"training.device={device}: with ray.num_workers of 1 or more, Ray gives each worker its device. Set"
+            " ray.use_gpu=true for one GPU each, and leave training.device at auto."
+        )
+    if use_gpu:
+        raise UserError("training.device=cpu and ray.use_gpu=true exclude each other: leave out one of them.")
+    return False
 
 
 def _look_for_stored(config: Config) -> str | None:
