@@ -75,13 +75,7 @@ def initialise(config: TrackingConfig) -> str:
     """
     uri = tracking_uri(config)
     with _explained(uri):
-        client = _client(uri)
-        found = client.get_experiment_by_name(config.experiment)
-        if found is None:
-            return _create_experiment(client, uri, config.experiment)
-        if found.lifecycle_stage != "active":
-            raise UserError(f"The MLflow experiment {config.experiment!r} was deleted. Restore it or name another.")
-        return str(found.experiment_id)
+        return _experiment(_client(uri), uri, config.experiment)
 
 
 class Tracker:
@@ -179,9 +173,9 @@ def start_tracker(config: TrackingConfig, out: Path, logged: Config, tags: Mappi
     known = _read_run(out, uri)
     if known is not None:
         return attach(config, known)
-    experiment = initialise(config)
-    with _explained(uri):
+    with _explained(uri, "switch tracking off (tracking.enabled=false)"):
         client = _client(uri)
+        experiment = _experiment(client, uri, config.experiment)
         run = client.create_run(experiment, run_name=config.run_name, tags=_tags(tags))
         run_id = str(run.info.run_id)
         _log_params(client, run_id, {name: str(value) for name, value in flat(logged).items()})
@@ -407,6 +401,16 @@ def _client(uri: str) -> MlflowClient:
             return client
 
 
+def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+    """The id of an experiment, which is made where it is missing."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return _create_experiment(client, uri, name)
+    if found.lifecycle_stage != "active":
+        raise UserError(f"The MLflow experiment {name!r} was deleted. Restore it or name another.")
+    return str(found.experiment_id)
+
+
 def _create_experiment(client: MlflowClient, uri: str, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
@@ -423,8 +427,8 @@ def _create_experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    """`_environment`, with MLflow's errors turned into the caller's."""
+def _explained(uri: str, way_out: str = "") -> Iterator[None]:
+    """`_environment`, with MLflow's errors turned into the caller's; `way_out` is what else the user can do."""
     try:
         with _environment():
             yield
@@ -432,10 +436,8 @@ def _explained(uri: str) -> Iterator[None]:
         raise
     # What comes out of MLflow depends on the store: MlflowException, errors of SQLAlchemy, of HTTP, of the disk.
     except Exception as error:
-        raise UserError(
-            f"MLflow at {uri}: {_first_line(error)} Check the name and MLFLOW_TRACKING_URI, or switch tracking off"
-            " (tracking.enabled=false)."
-        ) from error
+        advice = "Check the name and MLFLOW_TRACKING_URI" + (f", or {way_out}." if way_out else ".")
+        raise UserError(f"MLflow at {uri}: {_first_line(error)} {advice}") from error
 
 
 @contextlib.contextmanager

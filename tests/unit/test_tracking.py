@@ -222,6 +222,21 @@ def test_server_that_is_not_there(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_only_training_is_told_to_switch_tracking_off(monkeypatch):
+    """Listing and promoting models have no such setting."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    config = TrackingConfig(uri="http://127.0.0.1:9")
+    for ask in (
+        lambda: tracking.list_models(config),
+        lambda: tracking.promote("linegroup", "1", config=config),
+        lambda: tracking.show_model("models:/linegroup@champion", config),
+        lambda: tracking.initialise(config),
+    ):
+        with pytest.raises(UserError, match=r"127\.0\.0\.1:9.*MLFLOW_TRACKING_URI\.") as error:
+            ask()
+        assert "tracking.enabled" not in str(error.value)
+
+
 def test_environment_is_left_as_it_was(where, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
     before = dict(os.environ)
