@@ -6,14 +6,13 @@ files, environment or devices: paths are plain strings until the stage that uses
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic import Field as Setting
 
 from linegroup.errors import UserError
@@ -21,11 +20,15 @@ from linegroup.errors import UserError
 Share = float
 """A number in [0, 1]."""
 
+Side = Annotated[int, Setting(ge=1)]
+Zoom = Annotated[float, Setting(gt=0)]
+Quality = Annotated[int, Setting(ge=1, le=100)]
+
 
 class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys refused."""
+    """Base of all sections: immutable, unknown keys refused, numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -44,16 +47,23 @@ class AugmentConfig(Section):
     """Random changes of a training sample. Probabilities per sample; 0 switches one off."""
 
     enabled: bool = True
-    crop: tuple[int, int] | None = Setting((256, 320), description="(height, width) of training crops; null: whole.")
+    crop: tuple[Side, Side] | None = Setting((256, 320), description="(height, width) of training crops; null: whole.")
     flip: Share = Setting(0.5, ge=0, le=1)
     rotate90: Share = Setting(0.1, ge=0, le=1)
-    scale: tuple[float, float] = Setting((0.7, 1.4), description="Range of the random zoom; (1, 1) switches it off.")
+    scale: tuple[Zoom, Zoom] = Setting((0.7, 1.4), description="Range of the random zoom; (1, 1) switches it off.")
     colour: Share = Setting(0.5, ge=0, le=1, description="Brightness, contrast, saturation, hue.")
     grey: Share = Setting(0.05, ge=0, le=1, description="Colours taken away.")
     blur: Share = Setting(0.1, ge=0, le=1)
     noise: Share = Setting(0.1, ge=0, le=1)
     jpeg: Share = Setting(0.2, ge=0, le=1)
-    jpeg_quality: tuple[int, int] = (40, 95)
+    jpeg_quality: tuple[Quality, Quality] = Setting((40, 95), description="Range of qualities, 1 to 100.")
+
+    @field_validator("scale", "jpeg_quality")
+    @classmethod
+    def _is_range(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if ends[0] > ends[1]:
+            raise ValueError(f"a range goes from the smaller to the larger number; got {ends}")
+        return ends
 
 
 class ModelConfig(Section):
@@ -114,7 +124,7 @@ class GroupingConfig(Section):
     )
     noise: Literal["drop", "assign"] = Setting("assign", description="What becomes of pixels without a cluster.")
     min_pixels: int = Setting(10, ge=1, description="Smaller groups are noise.")
-    seed: int = 0
+    seed: int = Setting(0, ge=0)
 
     def changed(self, overrides: Mapping[str, Any] | None) -> GroupingConfig:
         """A copy with some settings changed.
@@ -142,7 +152,7 @@ class TrainingConfig(Section):
     grad_clip: float = Setting(10.0, ge=0, description="Largest gradient norm; 0: no clipping.")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: str = Setting("auto", description="auto, cpu, cuda, cuda:1, …")
-    seed: int = 0
+    seed: int = Setting(0, ge=0)
     save_every: int = Setting(1, ge=1, description="Epochs between checkpoints.")
     eval_every: int = Setting(1, ge=1, description="Epochs between validations.")
     val_limit: int = Setting(0, ge=0, description="Score only this many validation charts while training; 0: all.")
@@ -197,6 +207,15 @@ class Config(Section):
             raise ValueError(
                 "model.coordinates needs augment.crop=null: in a crop they start at 0 wherever it was cut, so that most"
                 " places of a whole picture would never be seen in training"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_have_their_head(self) -> Config:
+        if self.grouping.candidates == "model" and "foreground" not in self.model.heads:
+            raise ValueError(
+                "grouping.candidates=model needs the foreground head, which model.heads leaves out; without it choose"
+                " grouping.candidates=non_white or non_background"
             )
         return self
 
@@ -265,10 +284,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:
         raise UserError(f"Override {override!r}: the value is not valid YAML: {error}.") from None
-    # YAML 1.1 reads 1e-3 as a string; people write learning rates that way. What is quoted is meant as text.
-    if isinstance(value, str) and value == text.strip():
-        with contextlib.suppress(ValueError):
-            value = float(value) if value.lower() not in ("nan", "inf", "infinity") else value
+    # YAML 1.1 reads 1e-3 as a string, and it stays one: only the setting's type says whether it is a number.
     *sections, leaf = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})

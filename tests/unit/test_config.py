@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
+import linegroup
 from linegroup.config import Config, flat, load_config
 from linegroup.errors import UserError
 
@@ -25,6 +28,17 @@ def test_defaults_yaml_and_overrides_in_order(tmp_path):
         ("training.lr.deep=1", ["training.lr.deep"]),
         ("training.lr=[1", ["YAML"]),
         ("training.precision=fp8", ["training.precision"]),
+        ("grouping.eps=.inf", ["grouping.eps", "finite"]),
+        ("grouping.eps=inf", ["grouping.eps", "finite"]),
+        ("training.lr=.nan", ["training.lr", "finite"]),
+        ("augment.crop=[0, 32]", ["augment.crop.0", "greater than or equal to 1"]),
+        ("augment.scale=[0, 1]", ["augment.scale.0", "greater than 0"]),
+        ("augment.scale=[1.4, 0.7]", ["augment.scale", "smaller to the larger"]),
+        ("augment.jpeg_quality=[95, 40]", ["augment.jpeg_quality", "smaller to the larger"]),
+        ("augment.jpeg_quality=[0, 40]", ["augment.jpeg_quality.0"]),
+        ("augment.jpeg_quality=[40, 101]", ["augment.jpeg_quality.1"]),
+        ("training.seed=-1", ["training.seed"]),
+        ("grouping.seed=-1", ["grouping.seed"]),
     ],
 )
 def test_wrong_override_is_one_clear_line(override, words):
@@ -64,3 +78,16 @@ def test_coordinates_and_crops_exclude_each_other():
     with pytest.raises(UserError, match=r"augment\.crop=null"):
         load_config(None, ["model.coordinates=true"])
     assert load_config(None, ["model.coordinates=true", "augment.crop=null"]).model.coordinates
+
+
+def test_text_that_looks_like_a_number_stays_text():
+    config = load_config(None, ["data.train=1e5", "training.out=1e5", "training.lr=1e-3", "grouping.eps=5e-1"])
+    assert (config.data.train, config.training.out) == ("1e5", "1e5")
+    assert (config.training.lr, config.grouping.eps) == (1e-3, 0.5)
+
+
+def test_candidates_of_the_model_need_its_foreground_head():
+    with pytest.raises(UserError, match="non_white or non_background"):
+        load_config(None, ["model.heads=[embedding]"])
+    assert load_config(None, ["model.heads=[embedding]", "grouping.candidates=non_white"]).model.heads == ("embedding",)
+    assert load_config(Path(linegroup.__file__).parent / "recipes/reference.yaml").grouping.candidates == "non_white"
