@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linegroup.sample import Instance, Sample
+from linegroup.sample import COORDINATE_LIMIT, Instance, Sample
 
 Size = tuple[int, int]
 
@@ -96,20 +96,25 @@ def crop_at(x: int, y: int, size: Size) -> Affine:
 def transform(sample: Sample, affine: Affine) -> Sample:
     """The sample's vectors mapped by `affine`, its image dropped (the caller maps pixels).
 
-    Lines that leave the picture stay, so that labels keep their numbers; drawing clips them.
+    Lines that leave the picture stay, so that labels keep their numbers; drawing clips them. Coordinates and
+    thickness that a zoom takes beyond `COORDINATE_LIMIT` stop there: so far outside the picture nothing is lost.
     """
     return replace(
         sample,
         size=affine.size,
         image=None,
         instances=tuple(_transform_instance(line, affine) for line in sample.instances),
-        ignore=tuple(affine(polygon) for polygon in sample.ignore),
+        ignore=tuple(_within_limit(affine(polygon)) for polygon in sample.ignore),
     )
 
 
 def _transform_instance(line: Instance, affine: Affine) -> Instance:
-    thickness = None if line.thickness is None else line.thickness * affine.scale
-    return replace(line, xy=affine(line.xy), thickness=thickness)
+    thickness = None if line.thickness is None else min(line.thickness * affine.scale, COORDINATE_LIMIT)
+    return replace(line, xy=_within_limit(affine(line.xy)), thickness=thickness)
+
+
+def _within_limit(xy: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.clip(xy, -COORDINATE_LIMIT, COORDINATE_LIMIT)
 
 
 def length(xy: NDArray[np.floating]) -> float:

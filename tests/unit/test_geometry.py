@@ -14,6 +14,7 @@ from linegroup.geometry import (
     scale_to,
     transform,
 )
+from linegroup.sample import COORDINATE_LIMIT, Instance, Sample
 from linegroup.testing import two_crossing_lines
 
 
@@ -83,3 +84,14 @@ def test_distance():
 
 def test_box():
     assert bounding_box([np.array([[1, 5]]), np.array([[-2, 7], [0, 0]])]) == (-2, 0, 1, 7)
+
+
+def test_lines_at_the_limit_can_be_zoomed():
+    limit = COORDINATE_LIMIT
+    far = np.array([[-limit, 5], [10, 5], [limit, limit]], dtype=np.float32)
+    sample = Sample(1, (10, 20), (Instance(1, far, thickness=limit),), ignore=(far,))
+    zoomed = transform(sample, scale_to((10, 20), (14, 28)))
+    line = zoomed.instances[0]
+    assert (line.xy[0, 0], line.xy[2].tolist(), line.thickness) == (-limit, [limit, limit], limit)
+    np.testing.assert_allclose(line.xy[1], [14.2, 7.2], atol=1e-5)
+    np.testing.assert_array_equal(zoomed.ignore[0], line.xy)
