@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.config import DataConfig, GroupingConfig, load_config
-from linegroup.errors import UserError, unknown_name
+from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
 from linegroup.images import ImageError, decode, encode_png
 from linegroup.metrics import LOWER_IS_BETTER, METRICS, bootstrap_mean, score
 from linegroup.pictures import Cell, contact_sheet, overlay
 from linegroup.predict import Predictor
 from linegroup.sample import Sample
-from linegroup.shards import ShardSet
+from linegroup.shards import ShardSet, category_name
 from linegroup.targets import draw_targets, line_pixels
 
 SCHEMA = "linegroup.evaluation/1"
@@ -192,7 +192,7 @@ def score_model(
     drawing = load_config(None, [text for text in overrides if text.startswith("data.")]).data
     first = Predictor.load(model, device, [text for text in overrides if not text.startswith("data.")])
     drawing = first.data.model_copy(update=drawing.model_dump(exclude_unset=True))
-    drawing = drawing.model_copy(update={"category": category_name(drawing.category, shards.categories)})
+    drawing = drawing.model_copy(update={"category": category_name(drawing.category, shards.categories, shards.path)})
     predictors = {"classical" if first.model is None else "model": first, **baselines()}
     chosen = spread(len(shards), limit)
     done = itertools.count(1)
@@ -263,24 +263,6 @@ def evaluate(
     if not rows:
         raise UserError("There is nothing to evaluate: no samples. Choose another split with --split.")
     return Report(tuple(rows), data)
-
-
-def category_name(category: str | None, categories: Mapping[int, str]) -> str | None:
-    """The name of a category given by name or number.
-
-    Args:
-        category: Name, number as text, or None for all.
-        categories: Names by number, as the data have them.
-
-    Raises:
-        UserError: the data have no such category.
-    """
-    if category is None or category in categories.values():
-        return category
-    numbers = {str(number): name for number, name in categories.items()}
-    if category not in numbers:
-        raise unknown_name("category", category, [*categories.values(), *numbers])
-    return numbers[category]
 
 
 def sample_pixels(sample: Sample) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,7 +17,6 @@ from linegroup.evaluation import (
     Report,
     Row,
     baselines,
-    category_name,
     choose_examples,
     evaluate,
     sample_pixels,
@@ -26,7 +26,7 @@ from linegroup.evaluation import (
 )
 from linegroup.metrics import METRICS
 from linegroup.predict import Predictor
-from linegroup.shards import Manifest, Source, SplitCounts, save_manifest, write_shard
+from linegroup.shards import Manifest, Source, SplitCounts, category_name, save_manifest, write_shard
 from linegroup.targets import draw_targets
 from linegroup.testing import draw_sample, parallel_lines, png, random_sample, two_crossing_lines
 
@@ -184,12 +184,12 @@ def test_a_limit_takes_samples_from_everywhere(count, limit, expected):
 
 def test_categories_by_name_or_number():
     known = {2: "line", 7: "axis", 9: "2"}
-    assert category_name(None, known) is None
-    assert category_name("axis", known) == "axis"
-    assert category_name("7", known) == "axis"
-    assert category_name("2", known) == "2"
+    assert category_name(None, known, Path("shards")) is None
+    assert category_name("axis", known, Path("shards")) == "axis"
+    assert category_name("7", known, Path("shards")) == "axis"
+    assert category_name("2", known, Path("shards")) == "2"
     with pytest.raises(UserError, match="'line'"):
-        category_name("lines", known)
+        category_name("lines", known, Path("shards"))
 
 
 @pytest.fixture(scope="module")
