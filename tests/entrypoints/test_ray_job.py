@@ -56,14 +56,14 @@ def cluster():
     token = home / "token"
     token.write_text("0123456789abcdef" * 4)
     environment = {
-        **os.environ,
+        # Not the settings, nor the token, of the Ray that other tests of this process use.
+        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
         "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
     }
-    environment.pop("RAY_ADDRESS", None)
     gcs, dashboard, client, agent, metrics = free_ports(5)
     log = (home / "head.log").open("wb")
     head = subprocess.Popen(
