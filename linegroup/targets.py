@@ -10,7 +10,8 @@ The loops are compiled at their first use, and kept beside this file or in the u
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -97,18 +98,16 @@ def draw_targets(sample: Sample, config: DataConfig | None = None) -> Targets:
     """
     lines = _lines_of(sample, config)
     order = np.argsort([line.z for line in lines], kind="stable")
-    indices, starts = _rasterize([lines[k] for k in order], sample.size, config or DataConfig())
-    height, width = sample.size
-    labels = np.zeros(height * width, dtype=np.uint16)
-    coverage = np.zeros(height * width, dtype=np.uint8)
-    _paint(indices, starts, (order + 1).astype(np.uint16), labels, coverage)
-    return Targets(labels.reshape(height, width), coverage.reshape(height, width), _draw_ignore(sample), len(lines))
+    labels, coverage, _, _ = _rasterize([lines[k] for k in order], order + 1, sample.size, config, listed=False)
+    return Targets(labels, coverage, _draw_ignore(sample), len(lines))
 
 
 def line_pixels(sample: Sample, config: DataConfig | None = None) -> list[NDArray[np.int64]]:
     """The pixels of each line, crossings included: flat raster indices `(n_k,)`, ascending, no doubles."""
-    indices, starts = _rasterize(_lines_of(sample, config), sample.size, config or DataConfig())
-    return [np.sort(part) for part in np.split(indices, starts[1:-1])] if len(starts) > 1 else []
+    lines = _lines_of(sample, config)
+    numbers = np.arange(1, len(lines) + 1)
+    _, _, pixels, starts = _rasterize(lines, numbers, sample.size, config, listed=True)
+    return [np.sort(pixels[first:last]) for first, last in itertools.pairwise(starts)]
 
 
 def select_category(sample: Sample, category: str | None) -> Sample:
@@ -137,26 +136,25 @@ def _lines_of(sample: Sample, config: DataConfig | None) -> tuple[Instance, ...]
 
 
 def _rasterize(
-    lines: list[Instance] | tuple[Instance, ...], size: tuple[int, int], config: DataConfig
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pixels of all lines one after another, and where each begins: `(sum n_k,)`, `(K + 1,)`."""
+    lines: Sequence[Instance],
+    numbers: NDArray[np.integer[Any]],
+    size: tuple[int, int],
+    config: DataConfig | None,
+    *,
+    listed: bool,
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """Labels and coverage `(h, w)`; if `listed`, pixels of all lines `(sum n_k,)` and where each begins `(K + 1,)`."""
+    config = config or DataConfig()
+    labels, coverage = np.zeros(size, dtype=np.uint16), np.zeros(size, dtype=np.uint8)
     if not lines:
-        return np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    segments = [_segments(line) for line in lines]
-    radii = [max(line.thickness or config.thickness, config.min_thickness) / 2 for line in lines]
-    ends = np.cumsum([0, *(len(part) for part in segments)])
-    pixels, starts = _fill(np.concatenate(segments), ends, np.array(radii), size[0], size[1])
-    return pixels, starts
-
-
-def _segments(line: Instance) -> NDArray[np.float64]:
-    """Segments `(m, 4) float64` x0, y0, x1, y1; a part of one point is a segment of no length."""
-    rows = []
-    for part in line.part_arrays():
-        points = np.concatenate([part, part[:1]]) if line.closed and len(part) > 2 else part
-        first, last = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
-        rows.append(np.concatenate([first, last], axis=1))
-    return np.concatenate(rows).astype(np.float64)
+        return labels, coverage, np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    points = np.concatenate([line.xy for line in lines]).astype(np.float64)
+    before = np.cumsum([0, *(len(line.xy) for line in lines)])
+    parts = np.array([n + start for n, line in zip(before, lines, strict=False) for start in line.parts] + [before[-1]])
+    shape = np.array([(len(line.parts), line.closed) for line in lines])
+    radii = np.array([max(line.thickness or config.thickness, config.min_thickness) / 2 for line in lines])
+    pixels, starts = _paint(points, parts, shape, radii, numbers.astype(np.uint16), labels, coverage, listed)
+    return labels, coverage, pixels, starts
 
 
 @_compiled
@@ -167,7 +165,8 @@ def _row_interval(
 
     A segment's neighbourhood (a capsule) is convex, so a row cuts it in one interval: the hull of what
     the row cuts from the two end discs, and from the rectangle between them. The rectangle is where the
-    strip along the segment meets the strip across it.
+    strip along the segment meets the strip across it. The start's disc is left to the caller: it is the
+    end's disc of the segment before.
 
     Args:
         x0: Start of the segment.
@@ -180,14 +179,10 @@ def _row_interval(
         squared: Radius, squared.
     """
     low, high = np.inf, -np.inf
-    rest = squared - below * below
-    if rest >= 0:
-        reach = np.sqrt(rest)
-        low, high = x0 - reach, x0 + reach
     rest = squared - (below - dy) * (below - dy)
     if rest >= 0:
         reach = np.sqrt(rest)
-        low, high = min(low, x0 + dx - reach), max(high, x0 + dx + reach)
+        low, high = x0 + dx - reach, x0 + dx + reach
     left, right = -np.inf, np.inf
     if dy != 0:
         left, right = x0 + below * across - half, x0 + below * across + half
@@ -204,58 +199,90 @@ def _row_interval(
 
 
 @_compiled
-def _fill(
-    segments: NDArray[np.float64], ends: NDArray[np.int64], radii: NDArray[np.float64], height: int, width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pixels of every line, each once per line. Work: rows that the segments touch, and their pixels."""
-    count = len(radii)
-    stamp = np.zeros(height * width, dtype=np.int32)  # number of the last line drawn there, from 1
-    pixels = np.empty(max(1024, min(8 * len(segments), height * width)), dtype=np.int64)
-    starts = np.zeros(count + 1, dtype=np.int64)
-    n = 0
-    for k in range(count):
-        radius = radii[k] + _TIE
-        for i in range(ends[k], ends[k + 1]):
-            x0, y0 = segments[i, 0], segments[i, 1]
-            dx, dy = segments[i, 2] - x0, segments[i, 3] - y0
-            across = dx / dy if dy != 0 else 0.0
-            along = (dx * dx + dy * dy) / dx if dx != 0 else 0.0
-            half = radius * np.sqrt(1 + across * across) if dy != 0 else 0.0
-            first = max(0.0, np.ceil(min(y0, y0 + dy) - radius))
-            last = min(height - 1.0, np.floor(max(y0, y0 + dy) + radius))
-            for y in range(int(first), int(last) + 1):
-                low, high = _row_interval(x0, dx, dy, across, along, half, y - y0, radius * radius)
-                if low > high:
-                    continue
-                a, b = int(max(0.0, np.ceil(low))), int(min(width - 1.0, np.floor(high)))
-                if n + b - a + 1 > len(pixels):
-                    larger = np.empty(2 * len(pixels) + width, dtype=np.int64)
-                    larger[:n] = pixels[:n]
-                    pixels = larger
-                for p in range(y * width + a, y * width + b + 1):
-                    if stamp[p] != k + 1:
-                        stamp[p] = k + 1
-                        pixels[n] = p
-                        n += 1
-        starts[k + 1] = n
-    return pixels[:n].copy(), starts
+def _paint_segment(
+    x0: float,
+    y0: float,
+    x1: float,
+    y1: float,
+    radius: float,
+    number: int,
+    labels: NDArray[np.uint16],
+    coverage: NDArray[np.uint8],
+    pixels: NDArray[np.int64],
+    n: int,
+) -> tuple[NDArray[np.int64], int]:
+    """Paint a segment without its start's disc; new pixels go into `pixels` from `n` if its length is not 0.
+
+    A pixel that bears the line's own number was painted by an earlier segment of it: the label picture itself
+    keeps a line from being counted twice.
+
+    Returns:
+        `pixels`, or a longer array in its place, and how many of it are used.
+    """
+    height, width = labels.shape
+    dx, dy = x1 - x0, y1 - y0
+    across = dx / dy if dy != 0 else 0.0
+    along = (dx * dx + dy * dy) / dx if dx != 0 else 0.0
+    half = radius * np.sqrt(1 + across * across) if dy != 0 else 0.0
+    top = int(max(0.0, np.ceil(min(y0, y0 + dy) - radius)))
+    bottom = int(min(height - 1.0, np.floor(max(y0, y0 + dy) + radius)))
+    for y in range(top, bottom + 1):
+        low, high = _row_interval(x0, dx, dy, across, along, half, y - y0, radius * radius)
+        if low > high:
+            continue
+        left, right = int(max(0.0, np.ceil(low))), int(min(width - 1.0, np.floor(high)))
+        if len(pixels) and n + right - left >= len(pixels):
+            longer = np.empty(2 * len(pixels) + width, dtype=np.int64)
+            longer[:n] = pixels[:n]
+            pixels = longer
+        for x in range(left, right + 1):
+            if labels[y, x] != number:
+                labels[y, x] = number
+                coverage[y, x] += coverage[y, x] < 255
+                if len(pixels):
+                    pixels[n] = y * width + x
+                    n += 1
+    return pixels, n
 
 
 @_compiled
 def _paint(
-    pixels: NDArray[np.int64],
-    starts: NDArray[np.int64],
+    points: NDArray[np.float64],
+    parts: NDArray[np.int64],
+    shape: NDArray[np.int64],
+    radii: NDArray[np.float64],
     numbers: NDArray[np.uint16],
     labels: NDArray[np.uint16],
     coverage: NDArray[np.uint8],
-) -> None:
-    """Later lines over earlier ones."""
-    for k in range(len(numbers)):
-        for i in range(starts[k], starts[k + 1]):
-            p = pixels[i]
-            labels[p] = numbers[k]
-            if coverage[p] < 255:
-                coverage[p] += 1
+    listed: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Paint lines, later over earlier ones. Work: the rows that the segments touch, and their pixels.
+
+    Args:
+        points: `(n, 2)`, all lines' points one after another.
+        parts: `(P + 1,)`, where each part begins in `points`, and where the last one ends.
+        shape: `(K, 2)`, of each line its number of parts, and 1 where they are closed.
+        radii: `(K,)`.
+        numbers: `(K,)`, the lines' labels, all different.
+        labels: `(h, w)`, painted on.
+        coverage: `(h, w)`, likewise.
+        listed: Whether the lines' pixels are wanted one after another `(sum n_k,)` with their starts `(K + 1,)`.
+    """
+    pixels = np.empty(1024 if listed else 0, dtype=np.int64)
+    starts = np.zeros(len(radii) + 1, dtype=np.int64)
+    n, part = 0, 0
+    for k in range(len(radii)):
+        radius = radii[k] + _TIE
+        for _ in range(shape[k, 0]):
+            first, last = parts[part], parts[part + 1] - 1
+            part += 1
+            before = last if shape[k, 1] and last - first > 1 else first
+            for i in range(first, last + 1):  # the first segment joins the ends, or is the first point's disc
+                x0, y0, x1, y1 = points[before, 0], points[before, 1], points[i, 0], points[i, 1]
+                pixels, n = _paint_segment(x0, y0, x1, y1, radius, numbers[k], labels, coverage, pixels, n)
+                before = i
+        starts[k + 1] = n
+    return pixels[:n], starts
 
 
 def _draw_ignore(sample: Sample) -> NDArray[np.bool_]:

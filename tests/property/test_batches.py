@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linegroup.batches import BatchPlan
@@ -7,6 +7,7 @@ from linegroup.batches import BatchPlan
 groups = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(tuple)
 
 
+@settings(deadline=None)
 @given(groups, st.integers(1, 7), st.integers(1, 3), st.integers(0, 3), st.integers(1, 40))
 def test_no_sample_is_lost_or_doubled(row_groups, batch_size, world, seed, window):
     plan = BatchPlan(row_groups, batch_size, world, seed, window)
@@ -19,12 +20,14 @@ def test_no_sample_is_lost_or_doubled(row_groups, batch_size, world, seed, windo
     assert plan.steps_per_epoch == -(-n // (batch_size * world))
 
 
+@settings(deadline=None)
 @given(groups, st.integers(1, 5), st.integers(2, 4), st.integers(0, 50))
 def test_workers_share_the_batch_of_one(row_groups, batch_size, world, step):
     many, one = BatchPlan(row_groups, batch_size, world), BatchPlan(row_groups, batch_size * world)
     assert [item for rank in range(world) for item in many.items(step, rank)] == one.items(step)
 
 
+@settings(deadline=None)
 @given(groups, st.integers(0, 3), st.integers(1, 60), st.integers(0, 5))
 def test_windows_stay_local(row_groups, seed, window, epoch):
     order = BatchPlan(row_groups, 1, 1, seed, window).order(epoch)
@@ -35,6 +38,7 @@ def test_windows_stay_local(row_groups, seed, window, epoch):
         assert seen <= window // min(row_groups) + 2
 
 
+@settings(deadline=None)
 @given(groups, st.integers(1, 7), st.integers(1, 3), st.integers(0, 40))
 def test_any_step_is_a_cut_of_the_endless_sequence(row_groups, batch_size, world, step):
     plan = BatchPlan(row_groups, batch_size, world, seed=-3, window=8)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linegroup.geometry import (
@@ -24,6 +24,7 @@ sizes = st.tuples(st.integers(1, 30), st.integers(1, 30))
 indices = st.integers(0, 7)
 
 
+@settings(deadline=None)
 @given(sizes, indices, indices)
 def test_flips_and_turns_are_a_group(size, first, second):
     """Two of the eight, one after the other, are one of the eight, for pixels and for points."""
@@ -39,6 +40,7 @@ def test_flips_and_turns_are_a_group(size, first, second):
     assert turned.shape == both.size
 
 
+@settings(deadline=None)
 @given(sizes, indices, points)
 def test_flips_and_turns_keep_distances_and_are_exact(size, index, xy):
     affine = dihedral(index, size)
@@ -51,6 +53,7 @@ def test_flips_and_turns_keep_distances_and_are_exact(size, index, xy):
     np.testing.assert_array_equal(identity(size)(xy), xy)
 
 
+@settings(deadline=None)
 @given(sizes, sizes, points)
 def test_scaling_there_and_back(size, new, xy):
     there = scale_to(size, new)
@@ -60,6 +63,7 @@ def test_scaling_there_and_back(size, new, xy):
     np.testing.assert_allclose(there(edges), [[-0.5, -0.5], [new[1] - 0.5, new[0] - 0.5]], atol=1e-4)
 
 
+@settings(deadline=None)
 @given(sizes, st.integers(1, 4), points)
 def test_crops_add_up_and_scaling_scales_lengths(size, factor, xy):
     whole = crop_at(1, 2, (20, 20)).then(crop_at(3, 4, (5, 5)))
@@ -68,6 +72,7 @@ def test_crops_add_up_and_scaling_scales_lengths(size, factor, xy):
     assert length(zoomed(xy)) == pytest.approx(factor * length(xy), rel=1e-5, abs=1e-4)
 
 
+@settings(deadline=None)
 @given(points, st.floats(0.3, 20))
 def test_resampling_stays_on_the_line_at_even_steps(xy, step):
     dense = resample(xy, step)
@@ -77,6 +82,7 @@ def test_resampling_stays_on_the_line_at_even_steps(xy, step):
     assert length(dense) <= length(xy) * (1 + 1e-5)
 
 
+@settings(deadline=None)
 @given(points, points, indices)
 def test_distance_is_the_least_over_a_fine_subdivision(at, xy, index):
     found = distance_to_polyline(at, xy)
@@ -89,6 +95,7 @@ def test_distance_is_the_least_over_a_fine_subdivision(at, xy, index):
     np.testing.assert_allclose(distance_to_polyline(at, xy[::-1]), found, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(points, min_size=1, max_size=4))
 def test_box_holds_all_and_no_more(parts):
     x0, y0, x1, y1 = bounding_box(parts)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linegroup.geometry import apply_dihedral, crop_at, dihedral, scale_to, transform
@@ -24,6 +24,7 @@ def build(size, drawn) -> Sample:
 
 
 @pytest.mark.parametrize("index", range(8))
+@settings(deadline=None)
 @given(size=sizes, drawn=lines)
 def test_drawing_commutes_with_flips_and_turns(index, size, drawn):
     sample = build(size, drawn)
@@ -32,6 +33,7 @@ def test_drawing_commutes_with_flips_and_turns(index, size, drawn):
         np.testing.assert_array_equal(apply_dihedral(index, getattr(before, name)), getattr(after, name))
 
 
+@settings(deadline=None)
 @given(size=sizes, drawn=lines, x=st.integers(0, 20), y=st.integers(0, 20), data=st.data())
 def test_drawing_commutes_with_cropping(size, drawn, x, y, data):
     x, y = min(x, size[1] - 1), min(y, size[0] - 1)
@@ -43,6 +45,7 @@ def test_drawing_commutes_with_cropping(size, drawn, x, y, data):
     np.testing.assert_array_equal(before.coverage[y : y + cut[0], x : x + cut[1]], after.coverage)
 
 
+@settings(deadline=None)
 @given(size=sizes, drawn=lines, factor=st.sampled_from([3, 5]))
 def test_odd_zooms_keep_what_lies_at_the_old_centres(size, drawn, factor):
     """Zoomed by an odd whole number, the old pixel centres are centres again, and the lines as much thicker."""
@@ -54,6 +57,7 @@ def test_odd_zooms_keep_what_lies_at_the_old_centres(size, drawn, factor):
     np.testing.assert_array_equal(before.coverage, after.coverage[centres])
 
 
+@settings(deadline=None)
 @given(size=sizes, drawn=lines)
 def test_a_point_along_the_way_changes_nothing(size, drawn):
     sample = build(size, [(xy, thickness, False) for xy, thickness, _ in drawn])
@@ -64,6 +68,7 @@ def test_a_point_along_the_way_changes_nothing(size, drawn):
     np.testing.assert_array_equal(draw_targets(sample).coverage, draw_targets(build(size, halved)).coverage)
 
 
+@settings(deadline=None)
 @given(size=sizes, drawn=lines)
 def test_coverage_counts_the_lines(size, drawn):
     sample = build(size, drawn)

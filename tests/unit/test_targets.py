@@ -107,6 +107,9 @@ def test_thickness_of_the_line_then_of_the_config_then_the_least():
     ]:
         height[name] = int((draw_targets(sample, config).labels[:, 15] > 0).sum())
     assert height == {"own": 5, "default": 3, "least": 1}
+    between = Instance(1, [[5, 10.4], [25, 10.4]], thickness=0.1)  # no pixel centre is as near as that
+    assert not draw_targets(Sample(1, (20, 30), (between,)), DataConfig(min_thickness=0)).foreground.any()
+    assert draw_targets(Sample(1, (20, 30), (between,)), DataConfig(min_thickness=1)).foreground[10, 6:25].all()
 
 
 def test_ignored_regions_are_neither_valid_nor_certain():
