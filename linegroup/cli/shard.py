@@ -21,7 +21,9 @@ def shard(
     annotations: Annotated[Path, typer.Option(help="COCO file.", metavar="A.json")],
     images: Annotated[Path, typer.Option(help="Folder that its file names are relative to.", metavar="DIR")],
     out: Annotated[Path, typer.Option(help="Shard folder: new, or one of this same job.", metavar="SHARDS")],
-    val_fraction: Annotated[float, typer.Option(help="Expected share of the groups that becomes `val`.")] = 0.2,
+    val_fraction: Annotated[
+        float | None, typer.Option(help="Expected share of the groups that becomes `val`.  [default: 0.2]")
+    ] = None,
     test_fraction: Annotated[float, typer.Option(help="Expected share of the groups that becomes `test`.")] = 0.0,
     split: Annotated[str | None, typer.Option(help="Put everything into this split instead.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,

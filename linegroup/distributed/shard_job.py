@@ -29,6 +29,9 @@ from linegroup.sample import Sample
 from linegroup.shards import REJECTS, SCHEMA, ShardFile, is_intact, split_of, to_table, write_shard
 from linegroup.sources.coco import CocoOptions, Reject, partition_coco, read_part
 
+VAL_FRACTION = 0.2
+"""Default share of the groups that becomes `val`; also that of the command line."""
+
 PARTIAL = ".partial"
 """Folder below the output that holds what a job needs to go on after a kill; gone when it has finished."""
 
@@ -41,7 +44,9 @@ class ShardJob(Section):
     annotations: Path = Setting(description="COCO file.")
     images: Path = Setting(description="Folder that the COCO file's names are relative to.")
     out: Path = Setting(description="Shard folder; new, or one of an earlier run of this job.")
-    val_fraction: Share = Setting(0.1, ge=0, le=1, description="Expected share of the groups that becomes `val`.")
+    val_fraction: Share = Setting(
+        VAL_FRACTION, ge=0, le=1, description="Expected share of the groups that becomes `val`."
+    )
     test_fraction: Share = Setting(0.0, ge=0, le=1, description="Expected share of the groups that becomes `test`.")
     seed: int = Setting(0, description="Another seed gives another split.")
     split: str | None = Setting(None, description="Put everything into this split instead.")
@@ -257,7 +262,8 @@ def copy_rejects(job_folder: Folder, parts: Iterable[Part], stream: IO[bytes]) -
 def _do_part(job: ShardJob, folder: Folder, categories: dict[int, str], part: Part) -> PartResult:
     options = CocoOptions(dialect=job.dialect, category=job.category)
     samples, rejects = read_part(folder.spill / part.file, categories, job.images, options)
-    drawn = job.data if job.drawn else None
+    # The job's category has chosen the lines: drawing all of them keeps label k the k-th line of the row.
+    drawn = job.data.model_copy(update={"category": None}) if job.drawn else None
     try:
         files = _write_splits(job, samples, part, drawn)
     except UserError:

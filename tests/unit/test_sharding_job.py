@@ -13,8 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from linegroup import files as atomic_files
+from linegroup.cli import app
 from linegroup.distributed import data as job_module
 from linegroup.distributed import shard_job
 from linegroup.distributed.data import ShardJob, ShardProgress, make_shards, make_shards_serial
@@ -452,6 +454,21 @@ def test_drawn_columns(charts, tmp_path):
     assert labels.shape == shards.read(0).size
     assert set(np.unique(labels)) == {0, 1, 2}
     assert np.array_equal(labels > 0, coverage > 0)
+
+
+def test_drawn_columns_hold_every_line_of_the_row(charts, tmp_path):
+    first, other = (tmp_path / name for name in ("first", "other"))
+    make_shards_serial(job_for(charts, first, drawn=True))
+    make_shards_serial(job_for(charts, other, drawn=True, data={"category": "axis"}))
+    assert visible(first) == visible(other)
+
+
+def test_the_command_line_has_the_default_shares_of_the_job(charts, tmp_path):
+    arguments = ["--annotations", str(charts / "a.json"), "--images", str(charts / "images")]
+    done = CliRunner().invoke(app, ["shard", *arguments, "--out", str(tmp_path / "out"), "--serial"])
+    assert done.exit_code == 0, done.output
+    job = ShardJob(annotations=charts / "a.json", images=charts / "images", out=tmp_path / "out")
+    assert ShardSet(tmp_path / "out").manifest.settings["val_fraction"] == job.val_fraction == 0.2
 
 
 def test_script_ends_with_one_line_of_json(charts, tmp_path):
