@@ -243,9 +243,7 @@ def build_config(tree: Mapping[str, Any], where: str = "configuration") -> Confi
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(
-            f"{where}: " + "; ".join(_explain(e["loc"], e["type"], e["msg"]) for e in error.errors())
-        ) from None
+        raise UserError(f"{where}: {explain_settings(error, Config())}") from None
 
 
 def flat(section: BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -293,14 +291,19 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     tree[leaf] = value
 
 
-def _explain(loc: tuple[int | str, ...], kind: str, message: str) -> str:
+def explain_settings(error: ValidationError, tree: Section) -> str:
+    """What is wrong with some settings, in one line; unknown keys with the nearest of `tree`."""
+    return "; ".join(_explain(e["loc"], e["type"], e["msg"], tree) for e in error.errors())
+
+
+def _explain(loc: tuple[int | str, ...], kind: str, message: str, tree: Section) -> str:
     key = ".".join(str(part) for part in loc)
     if kind != "extra_forbidden":
         return f"{key}: {message}"
-    known = list(flat(Config()))
+    known = list(flat(tree))
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     if not near:
         near = [name for name in known if name.rpartition(".")[2] == str(loc[-1])][:1]
     return f"unknown key {key!r}" + (
-        f", did you mean {near[0]!r}?" if near else f"; sections: {', '.join(Config.model_fields)}"
+        f", did you mean {near[0]!r}?" if near else f"; keys: {', '.join(type(tree).model_fields)}"
     )
