@@ -226,12 +226,21 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
     Raises:
         UserError: the file is missing or no YAML mapping, a key is unknown, a value out of range.
     """
+    return build_config(settings_tree(path, overrides), where=str(path) if path else "overrides")
+
+
+def settings_tree(path: Path | None, overrides: Iterable[str]) -> dict[str, Any]:
+    """Nested plain data from a YAML file and dotted overrides, not checked for what they mean.
+
+    Raises:
+        UserError: the file is missing or no YAML mapping, or an override cannot be read.
+    """
     tree: dict[str, Any] = {}
     if path is not None:
         tree = _read_yaml(path)
     for override in overrides:
         _apply(tree, override)
-    return build_config(tree, where=str(path) if path else "overrides")
+    return tree
 
 
 def build_config(tree: Mapping[str, Any], where: str = "configuration") -> Config:
@@ -269,7 +278,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise UserError(
-            f"{path} must hold a mapping of sections (data, model, training, …); got {type(tree).__name__}."
+            f"{path} must hold a mapping of settings; got {type(tree).__name__}."
         )
     return tree
 

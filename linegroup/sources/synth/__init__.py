@@ -1,0 +1,58 @@
+"""Generated samples without end: `rng -> Sample` behind one door, `open_stream`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+from linegroup.config import settings_tree
+from linegroup.errors import UserError, unknown_name
+from linegroup.sources.synth.charts import chart_stream
+
+__all__ = ["SCHEME", "STREAMS", "SampleStream", "is_stream", "open_stream"]
+
+SCHEME = "synth:"
+"""What the name of a generated source begins with."""
+
+
+class SampleStream(Protocol):
+    """Samples without end; each is a pure function of its number, in every process and in any order."""
+
+    @property
+    def digest(self) -> str:
+        """Names exactly this stream: generator, version, seed and distribution."""
+
+    def read(self, number: int) -> Any:
+        """The `Sample` of a number ≥ 0; its id is the number."""
+
+
+STREAMS: dict[str, Callable[[Mapping[str, Any]], SampleStream]] = {"charts": chart_stream}
+"""Generators by name: settings (nested) -> stream."""
+
+
+def is_stream(source: str) -> bool:
+    """Whether a source's name is that of a generated one."""
+    return source.startswith(SCHEME)
+
+
+def open_stream(source: str) -> SampleStream:
+    """The stream of a name such as `synth:charts`, `synth:charts?seed=7` or `synth:charts?config=my.yaml&grid=0`.
+
+    After `?`: `seed`, `config` (a YAML file of the distribution), and dotted settings of it with values in
+    YAML syntax, joined by `&`.
+
+    Raises:
+        UserError: no such generator, an unknown setting, or a value out of range.
+    """
+    name, _, query = source.removeprefix(SCHEME).partition("?")
+    if not is_stream(source) or name not in STREAMS:
+        raise unknown_name("generated source", source, [SCHEME + known for known in STREAMS])
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise UserError(f"{source}: after ? write settings as key=value, joined by &.") from None
+    config = next((Path(value) for key, value in pairs if key == "config"), None)
+    overrides = [f"{key}={value}" for key, value in pairs if key != "config"]
+    return STREAMS[name](settings_tree(config, overrides))

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.text import Text
 
-from linegroup.sources.synth.spec import Axis, Box, Chart, Line, Panel, Rendering, Shape
+from linegroup.sources.synth.spec import Axis, Box, Chart, Line, Panel, Rendering, Shape, black_share
 
 _MARKS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "plus": "+", "cross": "x", "down": "v"}
 _BELOW, _LINES, _ABOVE = 1.5, 2.0, 3.0
@@ -56,7 +56,18 @@ def _defaults() -> Iterator[None]:
 _ENVIRONMENT = frozenset(key for key in matplotlib.rcParamsDefault if key.startswith(("backend", "toolbar", "webagg")))
 
 
+def _blacken(artist: Line2D) -> None:
+    """Black and opaque; what a marker is filled with, if not with its line's colour, white: it hides, it is no ink."""
+    artist.set_alpha(None)
+    filled = artist.get_markerfacecolor()
+    artist.set_color("black")
+    artist.set_markeredgecolor("black")
+    artist.set_markerfacecolor(filled if filled in ("none", "white") else "black")
+
+
 class _Picture:
+    """A chart as a figure."""
+
     def __init__(self, chart: Chart, with_lines: bool) -> None:
         self.chart = chart
         self.points = 72 / chart.dpi  # per pixel
@@ -82,9 +93,9 @@ class _Picture:
         for artists in self.lines:
             renderer.clear()
             for artist in artists:
-                artist.set_alpha(None)
+                _blacken(artist)
                 artist.draw(renderer)
-            coverage.append(np.asarray(renderer.buffer_rgba())[..., 3].copy())
+            coverage.append(black_share(np.asarray(renderer.buffer_rgba())))
         return Rendering(pixels, tuple(coverage), covers)
 
     def _extent(self, artist: Text | matplotlib.legend.Legend) -> Box:
@@ -213,7 +224,7 @@ class _Picture:
         return artists
 
     def _marks(self, line: Line, x: np.ndarray, y: np.ndarray) -> Line2D:
-        face = {"full": line.colour, "white": self.chart.page, "none": "none"}[line.marker_fill]
+        face = {"full": line.colour, "white": "white", "none": "none"}[line.marker_fill]
         edge = max(0.8, min(line.thickness, 0.25 * line.marker_size))
         return Line2D(
             x,

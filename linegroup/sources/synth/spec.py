@@ -49,7 +49,7 @@ class Line:
         drawn: False: markers only.
         marker: One of `MARKERS`, or "".
         marker_size: Pixels across.
-        marker_fill: `full`, `white` or `none`.
+        marker_fill: `full`, `white` (hides the line below) or `none`.
         marker_xy: `(m, 2)`, their places.
         name: As the legend has it.
     """
@@ -189,13 +189,20 @@ class Rendering:
 
     Attributes:
         pixels: `(h, w, 3) uint8` RGB, the whole chart.
-        coverage: For each line of `Chart.lines` `(h, w) uint8`: 255 × the share of the pixel under its ink, drawn alone.
+        coverage: For each line of `Chart.lines` `(h, w) uint8`: 255 × the share of the pixel under its ink, drawn alone;
+            what white-filled markers hide is no ink.
         covers: Boxes in pixels that hide the lines below them (opaque legends, boxed text).
     """
 
     pixels: NDArray[np.uint8]
     coverage: tuple[NDArray[np.uint8], ...]
     covers: tuple[Box, ...] = ()
+
+
+def black_share(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """How much of each pixel `(h, w)` is black, 0..255, in a picture `(h, w, 4)` of black and white on nothing."""
+    grey = (255 - rgba[..., 0].astype(np.uint16)) * rgba[..., 3]
+    return np.asarray((grey + 127) // 255, dtype=np.uint8)
 
 
 def to_pixels(xy: NDArray[np.float64], box: Box) -> NDArray[np.float64]:

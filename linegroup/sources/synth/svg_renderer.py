@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 import resvg_py
 from numpy.typing import NDArray
 
-from linegroup.sources.synth.spec import Axis, Box, Chart, Colour, Legend, Line, Panel, Rendering, Shape, to_pixels
+from linegroup.sources.synth.spec import Axis, Box, Chart, Colour, Legend, Line, Panel, Rendering, Shape, black_share, to_pixels
 
 _FILES = {
     "DejaVu Sans": "DejaVuSans.ttf",
@@ -42,10 +43,9 @@ def render(chart: Chart, *, lines: bool = True) -> Rendering:
     """Draw a chart; with `lines=False` everything but its lines."""
     picture = _Picture(chart)
     page = _draw(picture.document(with_lines=lines), chart, text=True)
-    coverage = [_draw(picture.alone(panel, line), chart, text=False)[..., 3] for panel, line in chart.lines if lines]
-    return Rendering(
-        np.ascontiguousarray(page[..., :3]), tuple(np.ascontiguousarray(c) for c in coverage), tuple(picture.covers)
-    )
+    alone = (picture.alone(panel, line) for panel, line in chart.lines if lines)
+    coverage = tuple(black_share(_draw(svg, chart, text=False)) for svg in alone)
+    return Rendering(np.ascontiguousarray(page[..., :3]), coverage, tuple(picture.covers))
 
 
 def _draw(svg: str, chart: Chart, *, text: bool) -> NDArray[np.uint8]:
@@ -78,8 +78,9 @@ class _Picture:
         return self._svg(body)
 
     def alone(self, panel: Panel, line: Line) -> str:
-        """One line with nothing else, on a transparent page."""
-        body = [self._clip(panel, 0), f'<g clip-path="url(#p0)">{self._line(line, panel, opaque=True)}</g>']
+        """One line with nothing else, black, on a transparent page."""
+        black = replace(line, colour=(0.0, 0.0, 0.0), opacity=1.0)
+        body = [self._clip(panel, 0), f'<g clip-path="url(#p0)">{self._line(black, panel)}</g>']
         return self._svg(body)
 
     def _svg(self, body: Iterable[str]) -> str:
@@ -197,9 +198,8 @@ class _Picture:
             f' text-anchor="{anchor}" fill="{fill}" {more}>{escape(text)}</text>'
         )
 
-    def _line(self, line: Line, panel: Panel, *, opaque: bool = False) -> str:
-        opacity = 1.0 if opaque else line.opacity
-        body = ""
+    def _line(self, line: Line, panel: Panel) -> str:
+        body, opacity = "", line.opacity
         if line.drawn:
             parts = [to_pixels(part, panel.box) + 0.5 for part in line.parts()]
             path = "".join(_path(part) + ("Z" if line.closed else "") for part in parts)
@@ -211,7 +211,7 @@ class _Picture:
         return body
 
     def _mark(self, line: Line, x: float, y: float, opacity: float) -> str:
-        fill = {"full": _rgb(line.colour), "white": _rgb(self.chart.page), "none": "none"}[line.marker_fill]
+        fill = {"full": _rgb(line.colour), "white": "#fff", "none": "none"}[line.marker_fill]
         fill = "none" if line.marker in _OPEN else fill
         edge = max(0.8, min(line.thickness, 0.25 * line.marker_size)) / line.marker_size
         place = f'transform="translate({_n(x)} {_n(y)}) scale({_n(line.marker_size)})"'
