@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from linegroup.distributed.coco_job import load_job
 from linegroup.distributed.data import make_shards, make_shards_serial, progress_bar
-from linegroup.distributed.shard_job import load_job
 from linegroup.errors import UserError
 
 FLAGS: dict[Callable[[str], object], tuple[str, ...]] = {

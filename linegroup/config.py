@@ -20,6 +20,7 @@ from linegroup.errors import UserError
 Share = float
 """A number in [0, 1]."""
 
+Weight = Annotated[float, Setting(gt=0)]
 Side = Annotated[int, Setting(ge=1)]
 Zoom = Annotated[float, Setting(gt=0)]
 Quality = Annotated[int, Setting(ge=1, le=100)]
@@ -36,11 +37,28 @@ class DataConfig(Section):
 
     model_config = ConfigDict(coerce_numbers_to_str=True)  # YAML reads the category 2 as a number
 
-    train: str | None = Setting(None, description="Shard folder; its `train` split is trained on.")
-    val: str | None = Setting(None, description="Shard folder whose `val` split is scored; default: that of `train`.")
+    train: str | None = Setting(
+        None, description="Shard folder, whose `train` split is trained on, or a generated source: synth:charts?seed=7."
+    )
+    mix: dict[str, Weight] = Setting(
+        {}, description="In place of `train`: several of them by weight, {synth:charts: 3, SHARDS: 1}."
+    )
+    epoch_samples: int = Setting(2048, ge=1, description="Samples of an epoch where generated sources have no end.")
+    val: str | None = Setting(
+        None, description="Shard folder whose `val` split is scored; default: that of `train`, none for other sources."
+    )
     category: str | None = Setting(None, description="Name or number of the category that is drawn; default: all.")
     thickness: float = Setting(2.0, gt=0, description="Width in pixels of lines that bring none of their own.")
     min_thickness: float = Setting(1.5, ge=0, description="Thinner lines are drawn this wide, so that none has gaps.")
+
+    @model_validator(mode="after")
+    def _one_way_to_name_training_data(self) -> DataConfig:
+        if self.train is not None and self.mix:
+            raise ValueError(
+                "data.train and data.mix exclude each other: name every source in data.mix, or set data.mix={} or"
+                " data.train=null"
+            )
+        return self
 
 
 class AugmentConfig(Section):
@@ -277,9 +295,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UserError(
-            f"{path} must hold a mapping of settings; got {type(tree).__name__}."
-        )
+        raise UserError(f"{path} must hold a mapping of settings; got {type(tree).__name__}.")
     return tree
 
 

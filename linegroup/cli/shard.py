@@ -48,8 +48,8 @@ def shard(
       linegroup shard --annotations old.json --images img/ --out shards \
                       --dialect bbox_polyline --category 2 --strict
     """
+    from linegroup.distributed.coco_job import load_job
     from linegroup.distributed.data import make_shards, make_shards_serial, progress_bar
-    from linegroup.distributed.shard_job import load_job
 
     job = load_job(
         None,

@@ -1,4 +1,4 @@
-"""The sharding job: COCO annotations and pictures → a folder of Parquet shards, by Ray Data or in one process.
+"""A sharding job: COCO annotations and pictures, or generated charts → Parquet shards, by Ray Data or in one process.
 
 Both ways write the same bytes. A job that was killed is run again by the same call and does only what
 is missing; the manifest comes last, so that a folder with a manifest is whole.
@@ -20,19 +20,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from linegroup.distributed import shard_folder
+from linegroup.distributed.coco_job import ShardJob
 from linegroup.distributed.session import start_ray
 from linegroup.distributed.shard_job import (
     Folder,
+    FolderJob,
     Part,
     PartResult,
     Plan,
-    ShardJob,
     do_part,
     explain_os_error,
     make_plan,
 )
-from linegroup.errors import UserError, unknown_name
-from linegroup.files import sha256_of
+from linegroup.errors import UserError
 from linegroup.shards import Manifest
 
 __all__ = ["ShardJob", "ShardProgress", "make_shards", "make_shards_serial", "progress_bar"]
@@ -45,7 +45,7 @@ _LEAST_TASKS = 32
 
 @dataclass(frozen=True)
 class ShardProgress:
-    """How far a job is; `parts` is 0 while the annotation file is being cut into parts."""
+    """How far a job is; `parts` is 0 while the input is being cut into parts."""
 
     done: int = 0
     parts: int = 0
@@ -60,12 +60,12 @@ Watch = Callable[[ShardProgress], None]
 class _Engine:
     """Where the work happens: cutting the input, and one call per part, whose answers come as they finish."""
 
-    plan: Callable[[ShardJob, Folder], tuple[Plan | None, str]]
+    plan: Callable[[FolderJob, Folder], tuple[Plan | None, str]]
     each: Callable[[Callable[[Part], PartResult], Sequence[Part]], Iterator[PartResult]]
 
 
 def make_shards(
-    job: ShardJob, progress: Watch | None = None, *, address: str | None = None, num_cpus: int | None = None
+    job: FolderJob, progress: Watch | None = None, *, address: str | None = None, num_cpus: int | None = None
 ) -> Manifest:
     """Run the job with Ray Data. All machines must see the input and the output folder.
 
@@ -86,7 +86,7 @@ def make_shards(
     return _run(job, progress, functools.partial(_ray_engine, address, num_cpus))
 
 
-def make_shards_serial(job: ShardJob, progress: Watch | None = None) -> Manifest:
+def make_shards_serial(job: FolderJob, progress: Watch | None = None) -> Manifest:
     """The same job in this process, without Ray; the same bytes (see `make_shards`)."""
     return _run(job, progress, _serial_engine)
 
@@ -119,12 +119,13 @@ def _counts(state: ShardProgress) -> str:
     return f"{state.done}/{state.parts} parts, {state.samples} charts, {state.rejects} rejects"
 
 
-def _run(job: ShardJob, progress: Watch | None, start: Callable[[], AbstractContextManager[_Engine]]) -> Manifest:
+def _run(job: FolderJob, progress: Watch | None, start: Callable[[], AbstractContextManager[_Engine]]) -> Manifest:
     job = job.absolute()
     watch = progress or (lambda _state: None)
     try:
-        shard_folder.check_input(job)
-        digest = sha256_of(job.annotations)
+        job.check_input()
+        shard_folder.check_output(job)
+        digest = job.input_digest()
         finished = shard_folder.find_finished(job, digest)
         if finished is not None:
             return finished
@@ -142,19 +143,16 @@ def _run(job: ShardJob, progress: Watch | None, start: Callable[[], AbstractCont
         raise UserError(explain_os_error(error, job.out)) from error
 
 
-def _plan(engine: _Engine, job: ShardJob, folder: Folder, digest: str) -> Plan:
+def _plan(engine: _Engine, job: FolderJob, folder: Folder, digest: str) -> Plan:
     plan, error = engine.plan(job, folder)
     if plan is None:
         raise UserError(error)
     if plan.digest != digest:
-        raise UserError(f"{job.annotations} changed while it was read. Run the command again when it is complete.")
-    known = [*plan.categories.values(), *map(str, plan.categories)]
-    if job.category is not None and job.category not in known:
-        raise unknown_name(f"category of {job.annotations.name}", job.category, known)
+        raise UserError(f"{job.input_name} changed while it was read. Run the command again when it is complete.")
     return plan
 
 
-def _try_plan(job: ShardJob, folder: Folder) -> tuple[Plan | None, str]:
+def _try_plan(job: FolderJob, folder: Folder) -> tuple[Plan | None, str]:
     # Errors travel as values: Ray would wrap them in its own, with a traceback as the message.
     try:
         return make_plan(job, folder), ""
@@ -164,7 +162,7 @@ def _try_plan(job: ShardJob, folder: Folder) -> tuple[Plan | None, str]:
         return None, explain_os_error(error, job.out)
 
 
-def _all_parts(engine: _Engine, job: ShardJob, folder: Folder, plan: Plan, watch: Watch) -> list[PartResult]:
+def _all_parts(engine: _Engine, job: FolderJob, folder: Folder, plan: Plan, watch: Watch) -> list[PartResult]:
     results: list[PartResult] = []
     samples, rejects = 0, plan.rejects
     for result in engine.each(functools.partial(do_part, job, folder, plan.categories), plan.all_parts()):
@@ -189,7 +187,7 @@ def _ray_engine(address: str | None, num_cpus: int | None) -> Iterator[_Engine]:
         yield _Engine(plan=_ray_plan, each=_ray_each)
 
 
-def _ray_plan(job: ShardJob, folder: Folder) -> tuple[Plan | None, str]:
+def _ray_plan(job: FolderJob, folder: Folder) -> tuple[Plan | None, str]:
     result: tuple[Plan | None, str] = ray.get(ray.remote(num_cpus=1)(_try_plan).remote(job, folder))
     return result
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from linegroup import __version__
-from linegroup.distributed.shard_job import PARTIAL, Folder, PartResult, Plan, ShardJob, copy_rejects
+from linegroup.distributed.shard_job import PARTIAL, Folder, FolderJob, PartResult, Plan, copy_rejects
 from linegroup.errors import UserError
 from linegroup.files import write_atomic
 from linegroup.shards import MANIFEST, REJECTS, Manifest, ShardFile, Source, SplitCounts, load_manifest, save_manifest
@@ -21,16 +21,12 @@ logger = logging.getLogger(__name__)
 _SHOWN_REJECTS = 3
 
 
-def check_input(job: ShardJob) -> None:
-    """Refuse a job whose input is not there or whose output folder holds something else.
+def check_output(job: FolderJob) -> None:
+    """Refuse a job whose output folder holds something else.
 
     Raises:
         UserError: says which, and what to do.
     """
-    if not job.annotations.is_file():
-        raise UserError(f"There is no annotation file {job.annotations}.")
-    if not job.images.is_dir():
-        raise UserError(f"There is no image folder {job.images}.")
     if not job.out.exists():
         return
     if not job.out.is_dir():
@@ -40,7 +36,7 @@ def check_input(job: ShardJob) -> None:
         raise UserError(f"{job.out} holds other files. Choose a new or empty folder for the shards.")
 
 
-def find_finished(job: ShardJob, digest: str) -> Manifest | None:
+def find_finished(job: FolderJob, digest: str) -> Manifest | None:
     """The manifest of a folder that holds all that the job would make; None where there is work to do.
 
     Raises:
@@ -85,7 +81,7 @@ def only_job(out: Path) -> Iterator[None]:
         yield
 
 
-def drop_old_work(job: ShardJob, folder: Folder) -> None:
+def drop_old_work(job: FolderJob, folder: Folder) -> None:
     """Remove unfinished work of other input; where finished shards are to be replaced, any."""
     replaced = (job.out / MANIFEST).exists()
     for work in (job.out / PARTIAL).iterdir():
@@ -94,7 +90,7 @@ def drop_old_work(job: ShardJob, folder: Folder) -> None:
             shutil.rmtree(work)
 
 
-def open_for_writing(job: ShardJob) -> None:
+def open_for_writing(job: FolderJob) -> None:
     """From here on the folder is unfinished: its manifest goes, and with it what is to be replaced.
 
     Called when the new input has been read and found good: a damaged file must not cost the finished shards.
@@ -102,7 +98,7 @@ def open_for_writing(job: ShardJob) -> None:
     (job.out / MANIFEST).unlink(missing_ok=True)
 
 
-def finish(job: ShardJob, folder: Folder, plan: Plan, results: Sequence[PartResult]) -> Manifest:
+def finish(job: FolderJob, folder: Folder, plan: Plan, results: Sequence[PartResult]) -> Manifest:
     """Write the rejects, remove left-overs, and write the manifest, last.
 
     Raises:
@@ -120,7 +116,7 @@ def finish(job: ShardJob, folder: Folder, plan: Plan, results: Sequence[PartResu
                 folder.record(part).unlink()
         _check_strict(job, rejects)
     if manifest.samples == 0:
-        raise UserError(f"{job.annotations} holds no usable picture.{_first_rejects(job, rejects)}")
+        raise UserError(f"{job.input_name} holds no usable picture.{_first_rejects(job, rejects)}")
     for split, counts in manifest.splits.items():
         if counts.samples == 0:
             logger.warning("The split %s is empty: there are few groups; try another seed or a larger share.", split)
@@ -130,7 +126,7 @@ def finish(job: ShardJob, folder: Folder, plan: Plan, results: Sequence[PartResu
     return manifest
 
 
-def _manifest(job: ShardJob, plan: Plan, results: Sequence[PartResult], rejects: int) -> Manifest:
+def _manifest(job: FolderJob, plan: Plan, results: Sequence[PartResult], rejects: int) -> Manifest:
     order = {split: place for place, split in enumerate(job.splits)}
     files = sorted(itertools.chain.from_iterable(result.files for result in results), key=lambda f: order[f.split])
     return Manifest(
@@ -141,7 +137,7 @@ def _manifest(job: ShardJob, plan: Plan, results: Sequence[PartResult], rejects:
         rejects=rejects,
         splits={split: _counts(files, split) for split in job.splits},
         categories=plan.categories,
-        source=Source(annotations=job.annotations.name, sha256=plan.digest, images=plan.images),
+        source=Source(annotations=job.input_name, sha256=plan.digest, images=plan.images),
         settings=job.settings(),
         files=tuple(files),
         made=sum(not result.reused for result in results),
@@ -155,12 +151,12 @@ def _counts(files: Sequence[ShardFile], split: str) -> SplitCounts:
     )
 
 
-def _check_strict(job: ShardJob, rejects: int) -> None:
+def _check_strict(job: FolderJob, rejects: int) -> None:
     if job.strict and rejects:
         raise UserError(f"{rejects} records were rejected, and the job is strict.{_first_rejects(job, rejects)}")
 
 
-def _first_rejects(job: ShardJob, rejects: int) -> str:
+def _first_rejects(job: FolderJob, rejects: int) -> str:
     if not rejects:
         return ""
     with (job.out / REJECTS).open(encoding="utf-8") as stream:

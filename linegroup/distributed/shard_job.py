@@ -1,8 +1,9 @@
 """What a sharding job is and what one of its parts does; no Ray in here.
 
-A job cuts the annotation file into parts by ranges of image ids. A part reads its pictures, checks
-them, and writes one shard per split, named after the range; then it notes in a small record that it
-is done. Nothing a part writes depends on another part, so parts run anywhere, in any order, again.
+A job cuts its input into parts by ranges of image ids. A part reads its pictures and checks them, or
+draws them where they are generated, and writes one shard per split, named after the range; then it
+notes in a small record that it is done. Nothing a part writes depends on another part, so parts run
+anywhere, in any order, again.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, ClassVar, Self
 
 import yaml
 from pydantic import ConfigDict, ValidationError, field_validator, model_validator
@@ -24,10 +25,10 @@ from pydantic import Field as Setting
 from linegroup import __version__
 from linegroup.config import DataConfig, Section, Share
 from linegroup.errors import UserError, unknown_name
-from linegroup.files import write_atomic, write_text
+from linegroup.files import write_text
 from linegroup.sample import Sample
 from linegroup.shards import REJECTS, SCHEMA, ShardFile, is_intact, split_of, to_table, write_shard
-from linegroup.sources.coco import CocoOptions, Reject, partition_coco, read_part
+from linegroup.sources.coco import Reject
 
 VAL_FRACTION = 0.2
 """Default share of the groups that becomes `val`; also that of the command line."""
@@ -36,13 +37,14 @@ PARTIAL = ".partial"
 """Folder below the output that holds what a job needs to go on after a kill; gone when it has finished."""
 
 
-class ShardJob(Section):
-    """Input, output and settings of a sharding job. Values out of range and unknown names raise `UserError`."""
+class FolderJob(Section):
+    """Output and settings of a job that writes a shard folder; its input is that of a subclass.
+
+    Values out of range and unknown names raise `UserError`.
+    """
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
 
-    annotations: Path = Setting(description="COCO file.")
-    images: Path = Setting(description="Folder that the COCO file's names are relative to.")
     out: Path = Setting(description="Shard folder; new, or one of an earlier run of this job.")
     val_fraction: Share = Setting(
         VAL_FRACTION, ge=0, le=1, description="Expected share of the groups that becomes `val`."
@@ -50,19 +52,52 @@ class ShardJob(Section):
     test_fraction: Share = Setting(0.0, ge=0, le=1, description="Expected share of the groups that becomes `test`.")
     seed: int = Setting(0, description="Another seed gives another split.")
     split: str | None = Setting(None, description="Put everything into this split instead.")
-    category: str | None = Setting(None, description="Keep lines of this category only (name or number).")
-    dialect: Literal["coco", "bbox_polyline"] = "coco"
     drawn: bool = Setting(False, description="Store drawn labels and coverage too, for readers other than linegroup.")
     images_per_part: int = Setting(128, ge=1, le=65536, description="Pictures per part, the unit of work.")
     strict: bool = Setting(False, description="Fail when any record was rejected.")
     overwrite: bool = Setting(False, description="Replace finished shards of other input.")
     data: DataConfig = Setting(DataConfig(), description="How `drawn` targets are drawn.")
 
+    inputs: ClassVar[tuple[str, ...]] = ()
+    """Fields that say where the input lies: what they lead to counts, by `digest`, not the path."""
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise UserError("Shard job: " + "; ".join(_explain(dict(e)) for e in error.errors())) from None
+            raise UserError(f"{self._title}: " + "; ".join(self._explain(dict(e)) for e in error.errors())) from None
+
+    _title: ClassVar[str] = "Shard job"
+
+    def check_input(self) -> None:
+        """Refuse input that is not there.
+
+        Raises:
+            UserError: says what, and what to do.
+        """
+        raise NotImplementedError
+
+    def input_digest(self) -> str:
+        """Names the input by its content."""
+        raise NotImplementedError
+
+    def cut(self, folder: Folder) -> Plan:
+        """The parts of the input, written below `folder` where they need files.
+
+        Raises:
+            UserError: the input cannot be used.
+            OSError: something could not be written.
+        """
+        raise NotImplementedError
+
+    def read(self, folder: Folder, categories: dict[int, str], part: Part) -> tuple[list[Sample], list[Reject]]:
+        """The samples of a part in the order of their ids, and what was left out."""
+        raise NotImplementedError
+
+    @property
+    def input_name(self) -> str:
+        """The input in a word, for messages and the manifest."""
+        raise NotImplementedError
 
     @field_validator("split")
     @classmethod
@@ -72,7 +107,7 @@ class ShardJob(Section):
         return split
 
     @model_validator(mode="after")
-    def _fractions_fit(self) -> ShardJob:
+    def _fractions_fit(self) -> Self:
         if self.val_fraction + self.test_fraction > 1:
             raise ValueError("val_fraction and test_fraction together exceed 1")
         return self
@@ -89,14 +124,14 @@ class ShardJob(Section):
             return (self.split,)
         return ("train", *(name for name, share in self.fractions.items() if share > 0))
 
-    def absolute(self) -> ShardJob:
+    def absolute(self) -> Self:
         """With absolute paths: other processes work in other folders."""
-        paths = {name: getattr(self, name).absolute() for name in ("annotations", "images", "out")}
+        paths = {name: value.absolute() for name, value in self if isinstance(value, Path)}
         return self.model_copy(update=paths)
 
     def settings(self) -> dict[str, Any]:
         """What the shards' content depends on, beside the input."""
-        outside = {"annotations", "images", "out", "strict", "overwrite", "data"}
+        outside = {*self.inputs, "out", "strict", "overwrite", "data"}
         drawing = {"thickness": self.data.thickness, "min_thickness": self.data.min_thickness} if self.drawn else None
         return {**self.model_dump(mode="json", exclude=outside), "drawing": drawing}
 
@@ -104,17 +139,25 @@ class ShardJob(Section):
         """Names input and settings: work of an earlier run is used again only under the same key.
 
         Args:
-            digest: SHA-256 of the annotation file.
+            digest: What `input_digest` said.
         """
         text = json.dumps([SCHEMA, __version__, digest, self.settings()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
+    @classmethod
+    def _explain(cls, error: dict[str, Any]) -> str:
+        key = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "extra_forbidden":
+            return str(unknown_name("key", key, cls.model_fields))
+        message = str(error["msg"]).removeprefix("Value error, ")
+        return f"{key}: {message}" if key else message
 
-def load_job(recipe: Path | None, flags: Mapping[str, Any]) -> ShardJob:
-    """A job from a YAML file of its settings; `flags` that are not None win.
+
+def job_settings(recipe: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings from a YAML file; `flags` that are not None win.
 
     Raises:
-        UserError: the file is missing or no YAML mapping, a name is unknown, a value out of range or missing.
+        UserError: the file is missing or no YAML mapping.
     """
     values: dict[str, Any] = {}
     if recipe is not None:
@@ -123,8 +166,8 @@ def load_job(recipe: Path | None, flags: Mapping[str, Any]) -> ShardJob:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"Cannot read the recipe {recipe}: {error}.") from None
         if not isinstance(values, dict):
-            raise UserError(f"{recipe} must hold a mapping (annotations, images, out, …).")
-    return ShardJob(**{**values, **{name: value for name, value in flags.items() if value is not None}})
+            raise UserError(f"{recipe} must hold a mapping of settings.")
+    return {**values, **{name: value for name, value in flags.items() if value is not None}}
 
 
 @dataclass(frozen=True)
@@ -132,11 +175,11 @@ class Plan:
     """The parts of a job: small, whatever the size of the data.
 
     Attributes:
-        digest: SHA-256 of the annotation file.
-        images: Pictures that it names.
+        digest: Names the input.
+        images: Pictures in it.
         categories: Category names by number.
         ranges: First and last image id of each part.
-        parts: File name of each part in the job's folder.
+        parts: File name of each part in the job's folder; "" where it needs none.
         rejects: Number of records refused while cutting; they stand in the job's folder.
     """
 
@@ -155,7 +198,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Part:
-    """One unit of work: a file of image and annotation records, and the range of ids it covers."""
+    """One unit of work: its file of records, where it has one, and the range of ids it covers."""
 
     number: int
     file: str
@@ -193,32 +236,21 @@ class Folder:
         return self.done / f"{part.number:08d}.json"
 
 
-def make_plan(job: ShardJob, folder: Folder) -> Plan:
-    """Cut the annotation file into parts; an earlier run's cut is used again.
+def make_plan(job: FolderJob, folder: Folder) -> Plan:
+    """Cut the input into parts; an earlier run's cut is used again.
 
     Raises:
-        UserError: the annotation file is not COCO.
+        UserError: the input cannot be used.
         OSError: the parts could not be written.
     """
     if folder.plan.is_file():
         return _load_plan(folder)
-    shutil.rmtree(folder.spill, ignore_errors=True)
-    folder.spill.mkdir(parents=True)
-    cut = partition_coco(job.annotations, folder.spill, job.images_per_part)
-    write_atomic(folder.rejects, lambda stream: write_rejects(stream, cut.rejects))
-    plan = {
-        "digest": cut.digest,
-        "images": cut.images,
-        "categories": cut.categories,
-        "ranges": cut.ranges,
-        "parts": [part.name for part in cut.parts],
-        "rejects": len(cut.rejects),
-    }
-    write_text(folder.plan, json.dumps(plan))
+    folder.root.mkdir(parents=True, exist_ok=True)
+    write_text(folder.plan, json.dumps(asdict(job.cut(folder))))
     return _load_plan(folder)
 
 
-def do_part(job: ShardJob, folder: Folder, categories: dict[int, str], part: Part) -> PartResult:
+def do_part(job: FolderJob, folder: Folder, categories: dict[int, str], part: Part) -> PartResult:
     """Write the shards of one part, unless an earlier run has; never raises for the user's mistakes.
 
     Disk full and unreadable settings come back as `PartResult.error`, so that they look the same
@@ -259,9 +291,8 @@ def copy_rejects(job_folder: Folder, parts: Iterable[Part], stream: IO[bytes]) -
             stream.write(json.dumps(reject).encode() + b"\n")
 
 
-def _do_part(job: ShardJob, folder: Folder, categories: dict[int, str], part: Part) -> PartResult:
-    options = CocoOptions(dialect=job.dialect, category=job.category)
-    samples, rejects = read_part(folder.spill / part.file, categories, job.images, options)
+def _do_part(job: FolderJob, folder: Folder, categories: dict[int, str], part: Part) -> PartResult:
+    samples, rejects = job.read(folder, categories, part)
     # The job's category has chosen the lines: drawing all of them keeps label k the k-th line of the row.
     drawn = job.data.model_copy(update={"category": None}) if job.drawn else None
     try:
@@ -275,7 +306,7 @@ def _do_part(job: ShardJob, folder: Folder, categories: dict[int, str], part: Pa
     return PartResult(number=part.number, files=tuple(files), rejects=len(rejects))
 
 
-def _write_splits(job: ShardJob, samples: list[Sample], part: Part, drawn: DataConfig | None) -> list[ShardFile]:
+def _write_splits(job: FolderJob, samples: list[Sample], part: Part, drawn: DataConfig | None) -> list[ShardFile]:
     by_split: dict[str, list[Sample]] = {split: [] for split in job.splits}
     for sample in samples:
         by_split[job.split or split_of(sample.group, job.fractions, job.seed)].append(sample)
@@ -299,7 +330,7 @@ def _storable(samples: list[Sample], drawn: DataConfig | None) -> tuple[list[Sam
     return good, rejects
 
 
-def _done_before(job: ShardJob, folder: Folder, part: Part) -> PartResult | None:
+def _done_before(job: FolderJob, folder: Folder, part: Part) -> PartResult | None:
     try:
         record = json.loads(folder.record(part).read_bytes())
         files = tuple(ShardFile.model_validate(file) for file in record["files"])
@@ -320,11 +351,3 @@ def _load_plan(folder: Folder) -> Plan:
         parts=tuple(tree["parts"]),
         rejects=tree["rejects"],
     )
-
-
-def _explain(error: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return str(unknown_name("key", key, ShardJob.model_fields))
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from linegroup.cli import app
 from linegroup.config import load_config
-from linegroup.distributed.shard_job import load_job
+from linegroup.distributed.coco_job import load_job
 from linegroup.sources.coco import write_coco
 from linegroup.testing import random_sample
 

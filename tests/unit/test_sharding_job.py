@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from linegroup import files as atomic_files
 from linegroup.cli import app
+from linegroup.distributed import coco_job
 from linegroup.distributed import data as job_module
-from linegroup.distributed import shard_job
 from linegroup.distributed.data import ShardJob, ShardProgress, make_shards, make_shards_serial
 from linegroup.errors import UserError
 from linegroup.files import sha256_of
@@ -226,7 +226,7 @@ def test_interrupted_job_does_only_what_is_missing(charts, tmp_path, reference, 
         make_shards_serial(job_for(charts, out), stop_after(3))
     with pytest.raises(UserError, match="has not finished"):
         ShardSet(out)
-    monkeypatch.setattr(shard_job, "partition_coco", None)  # the cut is used again, too
+    monkeypatch.setattr(coco_job, "partition_coco", None)  # the cut is used again, too
     manifest = make_shards_serial(job_for(charts, out))
     assert manifest.made == 1
     assert visible(out) == reference
@@ -486,19 +486,19 @@ def test_script_ends_with_one_line_of_json(charts, tmp_path):
 
 def test_recipe_is_valid():
     recipe = Path(__file__).parents[2] / "jobs/recipes/shards.yaml"
-    assert shard_job.load_job(recipe, {}).images_per_part > 0
+    assert coco_job.load_job(recipe, {}).images_per_part > 0
 
 
 def test_recipe_and_flags(tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text("annotations: a.json\nimages: i\nout: o\ncategory: 2\nseed: 4\n")
-    job = shard_job.load_job(recipe, {"seed": 5, "category": None})
+    job = coco_job.load_job(recipe, {"seed": 5, "category": None})
     assert (job.seed, job.category, job.out) == (5, "2", Path("o"))
     with pytest.raises(UserError, match="out"):
-        shard_job.load_job(None, {"annotations": "a", "images": "b"})
+        coco_job.load_job(None, {"annotations": "a", "images": "b"})
     recipe.write_text("- 1")
     with pytest.raises(UserError, match="mapping"):
-        shard_job.load_job(recipe, {})
+        coco_job.load_job(recipe, {})
 
 
 def test_ray_writes_the_same_bytes(ray_session, charts, tmp_path, reference):

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 
 from linegroup.config import settings_tree
 from linegroup.errors import UserError, unknown_name
-from linegroup.sources.synth.charts import chart_stream
+from linegroup.sources.synth.charts import CATEGORY, chart_stream
 
-__all__ = ["SCHEME", "STREAMS", "SampleStream", "is_stream", "open_stream"]
+__all__ = ["CATEGORY", "SCHEME", "STREAMS", "SampleStream", "is_stream", "open_stream"]
 
 SCHEME = "synth:"
 """What the name of a generated source begins with."""

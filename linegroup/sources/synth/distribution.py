@@ -57,7 +57,20 @@ class ChartDistribution(Section):
     dpi: Range = Setting((60, 220), description="Dots per inch: text, ticks and markers grow with it.")
 
     lines: dict[int, Weight] = Setting(
-        {1: 0.08, 2: 0.17, 3: 0.18, 4: 0.15, 5: 0.12, 6: 0.1, 7: 0.06, 8: 0.05, 9: 0.03, 10: 0.03, 11: 0.015, 12: 0.015},
+        {
+            1: 0.08,
+            2: 0.17,
+            3: 0.18,
+            4: 0.15,
+            5: 0.12,
+            6: 0.1,
+            7: 0.06,
+            8: 0.05,
+            9: 0.03,
+            10: 0.03,
+            11: 0.015,
+            12: 0.015,
+        },
         description="Number of lines in a chart of one panel.",
     )
     panels: dict[int, Weight] = Setting({1: 0.88, 2: 0.08, 3: 0.02, 4: 0.02}, description="Number of panels.")
@@ -140,7 +153,9 @@ class ChartDistribution(Section):
 
     damage: DamageConfig = DamageConfig()
 
-    @field_validator("width", "width_usual", "aspect", "dpi", "bundle_gap", "marker_size", "thickness", "thickness_usual")
+    @field_validator(
+        "width", "width_usual", "aspect", "dpi", "bundle_gap", "marker_size", "thickness", "thickness_usual"
+    )
     @classmethod
     def _is_range(cls, ends: Range) -> Range:
         if not 0 < ends[0] <= ends[1]:

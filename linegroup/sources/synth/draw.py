@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -22,14 +23,31 @@ _Name = TypeVar("_Name", str, int)
 FONTS = ("DejaVu Sans", "DejaVu Serif", "STIXGeneral", "DejaVu Sans Mono")
 _FONT_WEIGHTS = (0.65, 0.12, 0.18, 0.05)
 
-_WORDS = (
-    "time rate value index mean error loss accuracy score pressure temperature velocity flow depth height distance"
-    " energy power force stress strain voltage current signal noise count price sales revenue cost share growth yield"
-    " density frequency amplitude wavelength intensity counts absorbance survival probability age dose concentration"
-    " model baseline control treatment group sample test train run case method north south east west alpha beta gamma"
-    " total average median maximum minimum observed predicted reference series experiment theory data fit"
-).split()
-_UNITS = ("", "", "", " [s]", " (m)", " (%)", " [kPa]", " / mV", " (°C)", " [a.u.]", " (Hz)", ", mm", " (USD)", " (log)")
+_WORDS = re.findall(
+    r"\w+",
+    "time rate value index mean error loss accuracy score pressure temperature velocity flow depth height "
+    "distance energy power force stress strain voltage current signal noise count price sales revenue "
+    "cost share growth yield density frequency amplitude wavelength intensity counts absorbance survival "
+    "probability age dose concentration model baseline control treatment group sample test train run case "
+    "method north south east west alpha beta gamma total average median maximum minimum observed "
+    "predicted reference series experiment theory data fit ",
+)
+_UNITS = (
+    "",
+    "",
+    "",
+    " [s]",
+    " (m)",
+    " (%)",
+    " [kPa]",
+    " / mV",
+    " (°C)",
+    " [a.u.]",
+    " (Hz)",
+    ", mm",
+    " (USD)",
+    " (log)",
+)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _BLACK: Colour = (0.0, 0.0, 0.0)
@@ -51,6 +69,16 @@ def pick(weights: Mapping[_Name, float], rng: Rng) -> _Name:
 def log_uniform(ends: Range, rng: Rng) -> float:
     """A number, all orders of magnitude equally likely."""
     return float(np.exp(rng.uniform(np.log(ends[0]), np.log(ends[1]))))
+
+
+@dataclass(frozen=True)
+class _Room:
+    """Where lines may run: from `low` to `high` of a panel `height` pixels high; and how thick they are, in pixels."""
+
+    low: float
+    high: float
+    height: float
+    thickness: list[float]
 
 
 class _Draw:
@@ -174,7 +202,10 @@ class _Draw:
             margin + f * (2.8 if y.labels else 0.3) + (f * 1.5 if y.title else 0),
             margin + (f * 1.8 if title else 0) + (f * 1.9 if place == "above" else 0),
             margin + (f * 3.5 if right else 0) + (f * 7 if place == "right" else f * 5 if place == "labels" else 0),
-            margin + f * (1.4 if x.labels else 0.3) + (f * 1.5 if x.title else 0) + (f * 2.4 if place == "below" else 0),
+            margin
+            + f * (1.4 if x.labels else 0.3)
+            + (f * 1.5 if x.title else 0)
+            + (f * 2.4 if place == "below" else 0),
         ]
         across, along = inner[0] + inner[2], inner[1] + inner[3]
         shrink_x, shrink_y = min(1.0, 0.5 * width / across), min(1.0, 0.5 * height / along)
@@ -213,7 +244,9 @@ class _Draw:
         elif self._chance(0.3):
             first = float(rng.integers(-50, 2000))
             limits = (first, first + limits[1])
-        return Axis(scale, limits, self._axis_title(), labels, str(rng.choice(["out", "in", "none"], p=[0.6, 0.3, 0.1])), names)
+        return Axis(
+            scale, limits, self._axis_title(), labels, str(rng.choice(["out", "in", "none"], p=[0.6, 0.3, 0.1])), names
+        )
 
     def _y_axis(self, labels: bool) -> Axis:
         rng = self.rng
@@ -223,8 +256,11 @@ class _Draw:
             return Axis("log", limits, self._axis_title(), labels, "out")
         size = 10 ** rng.uniform(-2, 4)
         low = float(rng.choice([0, 0, -1, -0.5, 1, 5])) * size
-        ticks = str(rng.choice(["out", "in", "none"], p=[0.6, 0.3, 0.1]))
-        return Axis("linear", (low, low + size * float(rng.uniform(0.8, 4))), self._axis_title(), labels, ticks)
+        limits = (low, low + size * float(rng.uniform(0.8, 4)))
+        return Axis("linear", limits, self._axis_title(), labels, self._tick_style())
+
+    def _tick_style(self) -> str:
+        return str(self.rng.choice(["out", "in", "none"], p=[0.6, 0.3, 0.1]))
 
     def _axis_title(self) -> str:
         return self._words(1, 2) + str(self.rng.choice(_UNITS)) if self._chance(self.d.axis_titles) else ""
@@ -356,86 +392,87 @@ class _Draw:
             "common_start": self._common_start,
             "repeated": self._repeated,
         }
-        return families, arrange[relation](shapes, low, high, box, thickness)
+        return families, arrange[relation](shapes, _Room(float(low), float(high), box[3] - box[1], thickness))
 
-    def _independent(self, shapes: list[Curve], low: float, high: float, box: Box, thickness: list[float]) -> list[Curve]:
-        del box, thickness
+    def _independent(self, shapes: list[Curve], room: _Room) -> list[Curve]:
         rng, count = self.rng, len(shapes)
         stacked = self._chance(0.35)
         placed = []
         for k, shape in enumerate(shapes):
             if stacked:
-                each = (high - low) / count
-                ends = low + each * (k + rng.uniform(-0.3, 0.3)), low + each * (k + 1 + rng.uniform(-0.3, 0.6))
+                each = (room.high - room.low) / count
+                below, above = rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.6)
+                ends = room.low + each * (k + below), room.low + each * (k + 1 + above)
             else:
-                ends = tuple(np.sort(rng.uniform(low, high, 2)))
+                ends = tuple(np.sort(rng.uniform(room.low, room.high, 2)))
             top = max(ends[1], ends[0] + 0.04)
-            placed.append(spread(shape, max(low, ends[0]), min(high, max(top, max(low, ends[0]) + 0.02))))
+            placed.append(
+                spread(shape, max(room.low, ends[0]), min(room.high, max(top, max(room.low, ends[0]) + 0.02)))
+            )
         return placed
 
-    def _bundle(self, shapes: list[Curve], low: float, high: float, box: Box, thickness: list[float]) -> list[Curve]:
+    def _bundle(self, shapes: list[Curve], room: _Room) -> list[Curve]:
         """Neighbours keep a few pixels between their borders; one in three bundles is joined by strangers."""
         rng, count = self.rng, len(shapes)
-        height = box[3] - box[1]
         members = count if self._chance(0.65) else max(2, count // 2)
         gap = log_uniform(self.d.bundle_gap, rng)
-        steps = [(gap * rng.uniform(0.8, 1.3) + thickness[k]) / height for k in range(min(members, count))]
+        steps = [(gap * rng.uniform(0.8, 1.3) + room.thickness[k]) / room.height for k in range(min(members, count))]
         total = float(np.sum(steps))
-        base = spread(shapes[0], low, max(low + 0.1, high - total))
+        base = spread(shapes[0], room.low, max(room.low + 0.1, room.high - total))
         placed, at = [], 0.0
         for step in steps:
-            wobble = 0.15 * gap / height * np.sin(2 * np.pi * (rng.uniform(0.3, 2) * base[:, 0] + rng.random()))
+            wobble = 0.15 * gap / room.height * np.sin(2 * np.pi * (rng.uniform(0.3, 2) * base[:, 0] + rng.random()))
             placed.append(np.stack([base[:, 0], base[:, 1] + at + wobble], axis=1))
             at += step
         placed = [placed[k] for k in rng.permutation(len(placed))]
-        return placed + [spread(shape, *sorted(rng.uniform(low, high, 2))) for shape in shapes[len(placed) :]]
+        return placed + [spread(shape, *sorted(rng.uniform(room.low, room.high, 2))) for shape in shapes[len(placed) :]]
 
-    def _tangent(self, shapes: list[Curve], low: float, high: float, box: Box, thickness: list[float]) -> list[Curve]:
+    def _tangent(self, shapes: list[Curve], room: _Room) -> list[Curve]:
         """Lines that touch the first one somewhere and part again on the same side."""
-        del box, thickness
         rng = self.rng
-        base = spread(shapes[0], low + 0.25 * (high - low), high - 0.25 * (high - low))
+        base = spread(shapes[0], room.low + 0.25 * (room.high - room.low), room.high - 0.25 * (room.high - room.low))
         placed = [base]
         for _ in shapes[1:]:
             at, side = rng.uniform(0.15, 0.85), rng.choice([-1, 1])
             away = rng.uniform(0.15, 0.5) * side * ((base[:, 0] - at) / max(at, 1 - at)) ** 2
-            placed.append(np.stack([base[:, 0], np.clip(base[:, 1] + away, low, high)], axis=1))
+            placed.append(np.stack([base[:, 0], np.clip(base[:, 1] + away, room.low, room.high)], axis=1))
         return placed
 
-    def _fan(self, shapes: list[Curve], low: float, high: float, box: Box, thickness: list[float]) -> list[Curve]:
-        del box, thickness
-        at, level = float(self.rng.uniform(0.1, 0.9)), float(self.rng.uniform(low + 0.2, high - 0.2))
-        return [self._through(shape, at, level, low, high) for shape in shapes]
+    def _fan(self, shapes: list[Curve], room: _Room) -> list[Curve]:
+        at, level = float(self.rng.uniform(0.1, 0.9)), float(self.rng.uniform(room.low + 0.2, room.high - 0.2))
+        return [self._through(shape, at, level, room) for shape in shapes]
 
-    def _common_start(self, shapes: list[Curve], low: float, high: float, box: Box, thickness: list[float]) -> list[Curve]:
-        del box, thickness
+    def _common_start(self, shapes: list[Curve], room: _Room) -> list[Curve]:
         falls = np.mean([shape[-1, 1] - shape[0, 1] for shape in shapes]) < 0
-        level = high - 0.02 if falls else low + 0.02
+        level = room.high - 0.02 if falls else room.low + 0.02
         if self._chance(0.3):
-            level = float(self.rng.uniform(low + 0.1, high - 0.1))
-        return [self._through(shape, 0.0, level, low, high) for shape in shapes]
+            level = float(self.rng.uniform(room.low + 0.1, room.high - 0.1))
+        return [self._through(shape, 0.0, level, room) for shape in shapes]
 
-    def _through(self, shape: Curve, at: float, level: float, low: float, high: float) -> Curve:
+    def _through(self, shape: Curve, at: float, level: float, room: _Room) -> Curve:
         """Scaled by as much as fits, to go through `(at, level)`."""
         y = shape[:, 1] - np.interp(at, shape[:, 0], shape[:, 1])
         up, down = max(float(y.max()), 1e-9), max(float(-y.min()), 1e-9)
-        room = min((high - level) / up if up > 1e-6 else np.inf, (level - low) / down if down > 1e-6 else np.inf)
-        scale = self.rng.uniform(0.35, 1) * (room if np.isfinite(room) else 0.0)
+        fits = min(
+            (room.high - level) / up if up > 1e-6 else np.inf, (level - room.low) / down if down > 1e-6 else np.inf
+        )
+        scale = self.rng.uniform(0.35, 1) * (fits if np.isfinite(fits) else 0.0)
         return np.stack([shape[:, 0], level + scale * y], axis=1)
 
-    def _repeated(self, shapes: list[Curve], low: float, high: float, box: Box, thickness: list[float]) -> list[Curve]:
-        del box, thickness
+    def _repeated(self, shapes: list[Curve], room: _Room) -> list[Curve]:
         rng, count = self.rng, len(shapes)
         base = shapes[0]
-        reach = rng.uniform(0.3, 1) * (high - low)
+        reach = rng.uniform(0.3, 1) * (room.high - room.low)
         shift = rng.uniform(0, 0.08)
         placed = []
         for k in range(count):
-            bottom = rng.uniform(low, high - reach) if reach < high - low else low
+            bottom = rng.uniform(room.low, room.high - reach) if reach < room.high - room.low else room.low
             own = reach * (1 - 0.5 * k / count) if self._chance(0.5) else reach * rng.uniform(0.6, 1)
             curve = spread(base, bottom, bottom + own)
             if shift > 0.01 and k:
-                curve = np.stack([curve[:, 0], np.interp(curve[:, 0] - k * shift / count, curve[:, 0], curve[:, 1])], axis=1)
+                curve = np.stack(
+                    [curve[:, 0], np.interp(curve[:, 0] - k * shift / count, curve[:, 0], curve[:, 1])], axis=1
+                )
             placed.append(curve)
         return placed
 
@@ -445,9 +482,14 @@ class _Draw:
         if place == "none":
             return None
         rng = self.rng
-        corner = (float(rng.choice([0, 1, 0.5], p=[0.35, 0.5, 0.15])), float(rng.choice([0, 1, 0.5], p=[0.6, 0.3, 0.1])))
+        corner = (
+            float(rng.choice([0, 1, 0.5], p=[0.35, 0.5, 0.15])),
+            float(rng.choice([0, 1, 0.5], p=[0.6, 0.3, 0.1])),
+        )
         columns = min(count, 4) if place in ("above", "below") else (2 if count > 6 else 1)
-        return Legend(place, corner, place != "inside" or self._chance(self.d.legend_opaque), self._chance(0.7), columns)
+        return Legend(
+            place, corner, place != "inside" or self._chance(self.d.legend_opaque), self._chance(0.7), columns
+        )
 
     def _shapes(self, lines: tuple[Line, ...], box: Box) -> tuple[Shape, ...]:
         d = self.d
@@ -482,7 +524,9 @@ class _Draw:
         rng = self.rng
         part = max(line.parts(), key=len)
         wide = rng.uniform(0.015, 0.07) * (0.4 + 0.6 * np.abs(np.sin(rng.uniform(1, 4) * part[:, 0] + rng.random())))
-        outline = np.concatenate([part + np.stack([0 * wide, wide], axis=1), (part - np.stack([0 * wide, wide], axis=1))[::-1]])
+        outline = np.concatenate(
+            [part + np.stack([0 * wide, wide], axis=1), (part - np.stack([0 * wide, wide], axis=1))[::-1]]
+        )
         return Shape("area", outline, line.colour, opacity=float(rng.uniform(0.12, 0.35)))
 
     def _error_bars(self, line: Line, box: Box) -> Shape:
@@ -494,8 +538,8 @@ class _Draw:
         x, y = places[:, 0], places[:, 1]
         bars = [np.stack([np.stack([x, y - reach], 1), np.stack([x, y + reach], 1)], axis=1)]
         if cap:
-            for end in (y - reach, y + reach):
-                bars.append(np.stack([np.stack([x - cap, end], 1), np.stack([x + cap, end], 1)], axis=1))
+            ends = (y - reach, y + reach)
+            bars += [np.stack([np.stack([x - cap, end], 1), np.stack([x + cap, end], 1)], axis=1) for end in ends]
         return Shape("segments", np.concatenate(bars), line.colour, thickness=max(0.8, 0.6 * line.thickness))
 
     def _reference_lines(self) -> list[Shape]:
@@ -526,6 +570,12 @@ class _Draw:
         part = max(lines[int(rng.integers(len(lines)))].parts(), key=len)
         target = part[int(rng.integers(len(part)))]
         return Shape("arrow", np.stack([place, target]), colour, 1.0, text=text, above=True)
+
+
+def _shifted(curve: Curve, by: float) -> Curve:
+    """The curve moved to the right, its first value held before."""
+    x, y = curve.T
+    return np.stack([x, np.interp(x - by, x, y)], axis=1)
 
 
 def _tinted(lightness: float, hue: float, saturation: float) -> Colour:

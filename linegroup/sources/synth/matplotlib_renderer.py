@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.image import BboxImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.text import Text
+from numpy.typing import NDArray
 
 from linegroup.sources.synth.spec import Axis, Box, Chart, Line, Panel, Rendering, Shape, black_share
 
@@ -75,7 +77,11 @@ class _Picture:
         # The canvas takes the integer part of inches × dpi.
         self.figure = Figure(((width + 1e-4) / chart.dpi, (height + 1e-4) / chart.dpi), chart.dpi, facecolor=chart.page)
         self.canvas = FigureCanvasAgg(self.figure)
-        self.font = {"fontfamily": chart.font, "fontsize": chart.font_size * self.points, "color": chart.ink}
+        self.font: dict[str, Any] = {
+            "fontfamily": chart.font,
+            "fontsize": chart.font_size * self.points,
+            "color": chart.ink,
+        }
         self.lines: list[list[Line2D]] = []
         self.covering: list[Text | matplotlib.legend.Legend] = []
         for panel in chart.panels:
@@ -100,6 +106,7 @@ class _Picture:
 
     def _extent(self, artist: Text | matplotlib.legend.Legend) -> Box:
         patch = artist.get_bbox_patch() if isinstance(artist, Text) else artist.get_frame()
+        assert patch is not None
         extent = patch.get_window_extent(self.canvas.get_renderer())
         height = self.chart.size[0]
         return (extent.x0, height - extent.y1, extent.x1, height - extent.y0)
@@ -130,13 +137,12 @@ class _Picture:
         if panel.legend is not None:
             self._add_legend(axes, panel)
 
-    def _set_axis(self, axes: Axes, axis: Axis, which: str) -> None:
-        setter = getattr(axes, f"set_{which}scale"), getattr(axes, f"set_{which}lim"), getattr(axes, f"set_{which}label")
+    def _set_axis(self, axes: Axes, axis: Axis, which: Literal["x", "y"]) -> None:
         if axis.scale == "log":
-            setter[0]("log")
+            getattr(axes, f"set_{which}scale")("log")
         if axis.scale == "date":
             getattr(axes, f"{which}axis_date")()
-        setter[1](*axis.limits)
+        getattr(axes, f"set_{which}lim")(*axis.limits)
         if axis.scale == "category":
             getattr(axes, f"set_{which}ticks")(range(len(axis.names)), axis.names)
         axes.tick_params(
@@ -155,7 +161,7 @@ class _Picture:
         offset.set_fontsize(0.85 * self.font["fontsize"])
         offset.set_color(self.chart.ink)
         if axis.title:
-            setter[2](axis.title, **self.font)
+            getattr(axes, f"set_{which}label")(axis.title, **self.font)
 
     def _add_right_axis(self, place: tuple[float, float, float, float], panel: Panel) -> None:
         assert panel.right is not None
@@ -187,7 +193,7 @@ class _Picture:
         if panel.grid:
             width = panel.grid_width * self.points
             dash = (0, tuple(v * panel.grid_width * self.points for v in panel.grid_dash)) if panel.grid_dash else "-"
-            look = {"axis": panel.grid, "color": panel.grid_colour, "linestyle": dash}
+            look: dict[str, Any] = {"axis": panel.grid, "color": panel.grid_colour, "linestyle": dash}
             axes.grid(True, which="major", linewidth=width, **look)
             if panel.grid_minor:
                 axes.grid(True, which="minor", linewidth=0.5 * width, **look)
@@ -223,8 +229,8 @@ class _Picture:
             artists.append(self._marks(line, *line.marker_xy.T))
         return artists
 
-    def _marks(self, line: Line, x: np.ndarray, y: np.ndarray) -> Line2D:
-        face = {"full": line.colour, "white": "white", "none": "none"}[line.marker_fill]
+    def _marks(self, line: Line, x: NDArray[np.float64], y: NDArray[np.float64]) -> Line2D:
+        face: Any = {"full": line.colour, "white": "white", "none": "none"}[line.marker_fill]
         edge = max(0.8, min(line.thickness, 0.25 * line.marker_size))
         return Line2D(
             x,
@@ -239,8 +245,8 @@ class _Picture:
         )
 
     def _add_shape(self, axes: Axes, shape: Shape) -> None:
-        where = {"transform": axes.transAxes, "zorder": _ABOVE if shape.above else _BELOW}
-        look = {"color": shape.colour, "alpha": shape.opacity}
+        where: dict[str, Any] = {"transform": axes.transAxes, "zorder": _ABOVE if shape.above else _BELOW}
+        look: dict[str, Any] = {"color": shape.colour, "alpha": shape.opacity}
         if shape.kind == "segments":
             width = shape.thickness * self.points
             dash = (0, tuple(v for v in shape.dash)) if shape.dash else "-"
@@ -249,10 +255,13 @@ class _Picture:
             axes.add_artist(Polygon(shape.xy, linewidth=0, **look, **where))
         elif shape.kind == "points":
             size = shape.thickness * self.points
-            axes.add_artist(Line2D(*shape.xy.T, linestyle="none", marker="o", markersize=size, **look, **where))
+            axes.add_artist(
+                Line2D(shape.xy[:, 0], shape.xy[:, 1], linestyle="none", marker="o", markersize=size, **look, **where)
+            )
         elif shape.kind == "text":
             box = {"facecolor": self.chart.page, "edgecolor": self.chart.ink, "pad": 2} if shape.boxed else None
-            text = axes.text(*shape.xy[0], shape.text, bbox=box, **where, **(self.font | {"color": shape.colour}))
+            style = self.font | {"color": shape.colour}
+            text = axes.text(shape.xy[0, 0], shape.xy[0, 1], shape.text, bbox=box, **where, **style)
             if shape.boxed:
                 self.covering.append(text)
         else:
@@ -278,13 +287,13 @@ class _Picture:
             return
         high = panel.box[3] - panel.box[1]
         size = self.chart.font_size
-        places = {
+        places: dict[str, tuple[Any, Any]] = {
             "right": ("upper left", (1.0 + size / (panel.box[2] - panel.box[0]), 1.0)),
             "below": ("upper center", (0.5, -(3.2 if panel.x.title else 1.8) * size / high)),
             "above": ("lower center", (0.5, 1.0)),
         }
         location, anchor = places.get(legend.place, (_CORNERS[legend.corner], None))
-        entries = [self._entry(line) for line in panel.lines]
+        entries: Any = [self._entry(line) for line in panel.lines]
         drawn = axes.legend(
             entries,
             [line.name for line in panel.lines],

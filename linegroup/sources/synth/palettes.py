@@ -35,7 +35,9 @@ def distinct(rng: np.random.Generator, count: int) -> Colours:
             return table[:count] if rng.random() < 0.6 else table[rng.permutation(len(table))[:count]]
     hues = (rng.random() + np.arange(count) / count + rng.uniform(-0.2, 0.2, count) / count) % 1
     lightness, saturation = rng.uniform(0.3, 0.6), rng.uniform(0.5, 1)
-    colours = [colorsys.hls_to_rgb(h, float(np.clip(lightness + rng.uniform(-0.1, 0.1), 0, 1)), saturation) for h in hues]
+    colours = [
+        colorsys.hls_to_rgb(h, float(np.clip(lightness + rng.uniform(-0.1, 0.1), 0, 1)), saturation) for h in hues
+    ]
     return np.array(colours)[rng.permutation(count)]
 
 
@@ -52,7 +54,9 @@ def sequential(rng: np.random.Generator, count: int) -> Colours:
     light = np.linspace(rng.uniform(0.15, 0.35), rng.uniform(0.5, 0.72), count)
     steps = np.linspace(0, 1, count)
     saturation = rng.uniform(0.5, 1)
-    colours = np.array([colorsys.hls_to_rgb((hue + turn * s) % 1, v, saturation) for s, v in zip(steps, light, strict=True)])
+    colours = np.array(
+        [colorsys.hls_to_rgb((hue + turn * s) % 1, v, saturation) for s, v in zip(steps, light, strict=True)]
+    )
     return colours[::-1] if rng.random() < 0.5 else colours
 
 

@@ -6,6 +6,7 @@ drawn chart, y down, with 0 at the picture's edge (a pixel's centre is at half a
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,7 +118,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Legend:
-    """Where the lines' names stand: `inside` at a corner (0..1 from left and top), `right`, `below`, `above`, `labels`."""
+    """Where the lines' names stand: `inside` (corner: 0..1 from left and top), `right`, `below`, `above`, `labels`."""
 
     place: str
     corner: tuple[float, float] = (1.0, 0.0)
@@ -189,8 +190,8 @@ class Rendering:
 
     Attributes:
         pixels: `(h, w, 3) uint8` RGB, the whole chart.
-        coverage: For each line of `Chart.lines` `(h, w) uint8`: 255 × the share of the pixel under its ink, drawn alone;
-            what white-filled markers hide is no ink.
+        coverage: For each line of `Chart.lines` `(h, w) uint8`: 255 × the share of the pixel under its ink, drawn
+            alone; what white-filled markers hide is no ink.
         covers: Boxes in pixels that hide the lines below them (opaque legends, boxed text).
     """
 
@@ -220,7 +221,7 @@ def clip_parts(parts: list[NDArray[np.float64]], margin: float = 0.0) -> list[ND
             kept.append(part)
             continue
         run: list[NDArray[np.float64]] = []
-        for a, b in zip(part[:-1], part[1:], strict=True):
+        for a, b in itertools.pairwise(part):
             ends = _clip_segment(a, b, low, high)
             if ends is None or (run and not np.array_equal(run[-1], ends[0])):
                 kept, run = _flush(kept, run), []

@@ -33,8 +33,9 @@ def describe(masks: Sequence[NDArray[np.bool_]]) -> dict[str, float]:
     counts = {"lines": float(len(masks)), "crossings": 0.0, "overlap": 0.0, "near": 0.0}
     if len(masks) < 2:
         return counts
-    total = np.sum(masks, axis=0, dtype=np.uint8)
-    ink, several = total > 0, total > 1
+    total: NDArray[np.uint8] = np.sum(masks, axis=0, dtype=np.uint8)
+    ink: NDArray[np.bool_] = total > 0
+    several: NDArray[np.bool_] = total > 1
     if several.any():
         joined = cv2.dilate(several.astype(np.uint8), np.ones((5, 5), dtype=np.uint8))
         counts["crossings"] = float(cv2.connectedComponents(joined)[0] - 1)
@@ -50,7 +51,9 @@ def describe(masks: Sequence[NDArray[np.bool_]]) -> dict[str, float]:
     return counts | {"overlap": float(several.sum() / ink.sum()), "near": near / inked}
 
 
-def tags_of(chart: Chart, lines: Sequence[Line], counts: dict[str, float], steps: Sequence[str], scale: float) -> tuple[str, ...]:
+def tags_of(
+    chart: Chart, lines: Sequence[Line], counts: dict[str, float], steps: Sequence[str], scale: float
+) -> tuple[str, ...]:
     """Words by which metrics are broken down, sorted.
 
     Args:

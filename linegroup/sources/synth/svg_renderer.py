@@ -6,6 +6,7 @@ The look is that of charts on the web: ticks at round numbers, labels laid out b
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,7 +19,19 @@ import numpy as np
 import resvg_py
 from numpy.typing import NDArray
 
-from linegroup.sources.synth.spec import Axis, Box, Chart, Colour, Legend, Line, Panel, Rendering, Shape, black_share, to_pixels
+from linegroup.sources.synth.spec import (
+    Axis,
+    Box,
+    Chart,
+    Colour,
+    Legend,
+    Line,
+    Panel,
+    Rendering,
+    Shape,
+    black_share,
+    to_pixels,
+)
 
 _FILES = {
     "DejaVu Sans": "DejaVuSans.ttf",
@@ -120,7 +133,9 @@ class _Picture:
         left, top, right, bottom = panel.box
         body = [_rect(panel.box, f'fill="{_rgb(panel.fill)}"')] if panel.fill is not None else []
         if panel.gradient is not None:
-            stops = f'<stop stop-color="{_rgb(self.chart.page)}"/><stop offset="1" stop-color="{_rgb(panel.gradient)}"/>'
+            stops = (
+                f'<stop stop-color="{_rgb(self.chart.page)}"/><stop offset="1" stop-color="{_rgb(panel.gradient)}"/>'
+            )
             body.append(f'<linearGradient id="g{number}" x1="0" y1="1" x2="0" y2="0">{stops}</linearGradient>')
             body.append(_rect(panel.box, f'fill="url(#g{number})"'))
         if panel.bands is not None:
@@ -135,9 +150,13 @@ class _Picture:
             return []
         path = []
         if panel.grid in ("both", "x"):
-            path += [f"M{_n(left + u * (right - left))} {_n(top)}V{_n(bottom)}" for u in _finer(x_ticks, panel.grid_minor)]
+            path += [
+                f"M{_n(left + u * (right - left))} {_n(top)}V{_n(bottom)}" for u in _finer(x_ticks, panel.grid_minor)
+            ]
         if panel.grid in ("both", "y"):
-            path += [f"M{_n(left)} {_n(bottom - v * (bottom - top))}H{_n(right)}" for v in _finer(y_ticks, panel.grid_minor)]
+            path += [
+                f"M{_n(left)} {_n(bottom - v * (bottom - top))}H{_n(right)}" for v in _finer(y_ticks, panel.grid_minor)
+            ]
         return [f'<path d="{"".join(path)}" {_stroke(panel.grid_colour, panel.grid_width, panel.grid_dash)}/>']
 
     def _frame(self, panel: Panel) -> list[str]:
@@ -190,7 +209,15 @@ class _Picture:
         return [f'<path d="{path}" {_stroke(self.chart.ink, max(0.7, 0.09 * self.size))}/>'] if path else []
 
     def _text(
-        self, x: float, y: float, text: str, anchor: str = "start", *, scale: float = 1.0, more: str = "", colour: Colour | None = None
+        self,
+        x: float,
+        y: float,
+        text: str,
+        anchor: str = "start",
+        *,
+        scale: float = 1.0,
+        more: str = "",
+        colour: Colour | None = None,
     ) -> str:
         fill = _rgb(colour or self.chart.ink)
         return (
@@ -315,7 +342,7 @@ def _finer(ticks: list[tuple[float, str]], minor: bool) -> list[float]:
     places = [place for place, _ in ticks]
     if not minor:
         return places
-    return sorted({*places, *((a + b) / 2 for a, b in zip(places[:-1], places[1:], strict=True))})
+    return sorted({*places, *((a + b) / 2 for a, b in itertools.pairwise(places))})
 
 
 def _arrow(start: NDArray[np.float64], end: NDArray[np.float64], shape: Shape) -> str:
@@ -324,7 +351,8 @@ def _arrow(start: NDArray[np.float64], end: NDArray[np.float64], shape: Shape) -
     u, v = along / length * 6
     head = f"M{_n(end[0] - u - 0.5 * v)} {_n(end[1] - v + 0.5 * u)}L{_n(end[0])} {_n(end[1])}"
     head += f"L{_n(end[0] - u + 0.5 * v)} {_n(end[1] - v - 0.5 * u)}"
-    return f'<path d="M{_n(start[0])} {_n(start[1])}L{_n(end[0])} {_n(end[1])}{head}" {_stroke(shape.colour, shape.thickness)}/>'
+    path = f"M{_n(start[0])} {_n(start[1])}L{_n(end[0])} {_n(end[1])}{head}"
+    return f'<path d="{path}" {_stroke(shape.colour, shape.thickness)}/>'
 
 
 def _path(points: NDArray[np.float64]) -> str:
