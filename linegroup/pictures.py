@@ -10,6 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from linegroup.errors import UserError
+from linegroup.images import decode
+from linegroup.sample import Sample
+from linegroup.targets import draw_targets
+
 Pixels = NDArray[np.uint8]
 Cell = tuple[str, Pixels]
 """Caption and picture `(h, w, 3) uint8`."""
@@ -78,3 +83,22 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
+
+
+def sample_sheet(samples: Sequence[Sample], columns: int = 3, cell: tuple[int, int] = (240, 320)) -> Pixels:
+    """Samples beside their truth, `columns` of them in a row: `(H, W, 3) uint8`.
+
+    Raises:
+        UserError: a sample has no picture.
+    """
+    cells: list[list[Cell]] = []
+    for sample in samples:
+        if sample.image is None:
+            raise UserError(f"Sample {sample.id} has no picture to show.")
+        pixels, truth = decode(sample.image).pixels, draw_targets(sample)
+        words = [tag for tag in sample.tags if not tag.startswith(("renderer_", "synthetic"))]
+        cells.append(
+            [(f"{sample.id}: {' '.join(words)}", pixels), (f"{truth.count} lines", overlay(pixels, truth.labels))]
+        )
+    rows = [sum(cells[start : start + columns], []) for start in range(0, len(cells), columns)]
+    return contact_sheet(rows, cell)

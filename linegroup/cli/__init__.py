@@ -12,6 +12,7 @@ from linegroup.cli.evaluate import evaluate
 from linegroup.cli.models import models
 from linegroup.cli.predict import predict
 from linegroup.cli.shard import shard
+from linegroup.cli.synth import synth
 from linegroup.cli.train import train
 
 app = typer.Typer(
@@ -53,6 +54,7 @@ def version() -> None:
 
 for command in (shard, train, evaluate, predict, version):
     app.command(help=help_of(command))(command)
+app.add_typer(synth, name="synth")
 app.add_typer(models, name="models")
 app.callback(invoke_without_command=True, help=help_of(start))(start)
 

@@ -70,6 +70,11 @@ def shard(
     )
     with progress_bar() as bar:
         manifest = make_shards_serial(job, bar) if serial else make_shards(job, bar, address=address)
+    report(manifest, out, as_json=as_json)
+
+
+def report(manifest: Manifest, out: Path, *, as_json: bool) -> None:
+    """Say what was made."""
     if as_json:
         print_json(summarize(manifest, out))
     else:
