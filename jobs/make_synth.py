@@ -1,6 +1,6 @@
 """Generated charts → Parquet shards, with Ray Data.
 
-    ray job submit --working-dir . -- python jobs/make_synth.py --count 100000 --stream 'synth:charts?seed=7' --out SHARDS
+    ray job submit --working-dir . -- python jobs/make_synth.py --count 100000 --out SHARDS
 
 Settings come from `--config` (recipes/synth.yaml) and flags, which win. Run again, it does what is missing.
 `--serial` uses one process and no Ray. The last line on standard output is JSON; the user's mistakes exit with 2.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -96,9 +97,7 @@ def sample_sheet(samples: Sequence[Sample], columns: int = 3, cell: tuple[int, i
         if sample.image is None:
             raise UserError(f"Sample {sample.id} has no picture to show.")
         pixels, truth = decode(sample.image).pixels, draw_targets(sample)
-        words = [tag for tag in sample.tags if not tag.startswith(("renderer_", "synthetic"))]
-        cells.append(
-            [(f"{sample.id}: {' '.join(words)}", pixels), (f"{truth.count} lines", overlay(pixels, truth.labels))]
-        )
-    rows = [sum(cells[start : start + columns], []) for start in range(0, len(cells), columns)]
+        words = " ".join(tag for tag in sample.tags if not tag.startswith(("renderer_", "synthetic")))
+        cells.append([(f"{sample.id}: {words}", pixels), (f"{truth.count} lines", overlay(pixels, truth.labels))])
+    rows = [list(itertools.chain(*cells[start : start + columns])) for start in range(0, len(cells), columns)]
     return contact_sheet(rows, cell)

@@ -45,7 +45,8 @@ def write_charts(
 
 def draw_in_order(source: str, numbers: Iterable[int], workers: int = 1) -> Iterator[Sample]:
     """The samples of a stream in the order of `numbers`, a few of them drawn ahead."""
-    chunks = iter(lambda rest=iter(numbers): list(itertools.islice(rest, _TOGETHER)), [])
+    rest = iter(numbers)
+    chunks = iter(lambda: list(itertools.islice(rest, _TOGETHER)), [])
     if workers < 2:
         stream = open_stream(source)
         yield from (stream.read(number) for chunk in chunks for number in chunk)
