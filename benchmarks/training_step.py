@@ -27,10 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linegroup.batches import BatchBuilder, BatchPlan, sample_pixels
+from linegroup.batches import BatchBuilder, sample_pixels
 from linegroup.config import Config, load_config
 from linegroup.losses.foreground import foreground_loss
 from linegroup.model import LineModel
+from linegroup.plans import BatchPlan
 from linegroup.sample import Sample
 from linegroup.testing import chart_sample
 from linegroup.training.stepping import Stepper
@@ -141,7 +142,7 @@ class Ours:
 
     def __init__(self, samples: list[Sample], model: LineModel, config: Config, batch_size: int) -> None:
         reader = InMemory(samples)
-        self.builder = BatchBuilder(reader, BatchPlan(reader.row_group_sizes, batch_size), config, model.needs)
+        self.builder = BatchBuilder((reader,), BatchPlan((reader.row_group_sizes,), batch_size), config, model.needs)
         self.stepper = Stepper(model, lambda network: network, config.training, torch.device("cpu"))
 
     def step(self, number: int) -> None:

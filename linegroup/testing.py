@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -158,6 +159,28 @@ def random_sample(
     paths = [random_line(rng, size) for _ in range(lines)]
     colours = [BLACK] if same_colour else COLOURS
     return draw_sample(paths, size, colours=colours, thickness=thickness, sample_id=seed, tags=tags)
+
+
+@dataclass(frozen=True)
+class RandomSamples:
+    """`random_sample`s without end.
+
+    Attributes:
+        size: `(height, width)` of each.
+        seed: That of the first.
+    """
+
+    size: tuple[int, int] = (96, 96)
+    seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Names the stream."""
+        return f"random samples of {self.size}, seed {self.seed}"
+
+    def read(self, number: int) -> Sample:
+        """The sample of a number ≥ 0."""
+        return replace(random_sample(self.seed + number, self.size), id=number)
 
 
 def chart_sample(seed: int, size: tuple[int, int] = (480, 640), lines: int = 6) -> Sample:

@@ -29,7 +29,7 @@ def train(
     show_config: Annotated[bool, typer.Option("--show-config", help="Print every setting as YAML, and stop.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    r"""Train a model on shards, tracked by MLflow. Run again, it goes on where it was killed.
+    r"""Train a model on shards or generated charts, tracked by MLflow. Run again, it goes on where it was killed.
 
     Settings: defaults < recipe < KEY=VALUE. With ray.num_workers of 1 or more, Ray Train runs that many DDP workers on
     this machine or on the cluster that RAY_ADDRESS names; with 0 it is a plain loop in this process.
@@ -37,6 +37,7 @@ def train(
     Examples:
       linegroup train data.train=shards training.out=run training.epochs=20
       linegroup train --config recipe.yaml data.train=shards training.lr=1e-3 ray.num_workers=2
+      linegroup train data.train=synth:charts?seed=7 data.val=shards      (charts without end; data.mix for several)
       linegroup train --config reference data.train=shards      (the reference script's network and recipe)
       linegroup train --config reference --show-config > mine.yaml
     """
@@ -60,9 +61,7 @@ def train(
     scores = ", ".join(f"{name} {result.metrics[name]:.3f}" for name in SHOWN_METRICS if name in result.metrics)
     typer.echo(f"Trained {result.steps} steps{': ' if scores else ''}{scores}")
     typer.echo(f"Model:  {result.artifact}")
-    typer.echo(
-        f"Score:  linegroup evaluate --model {result.artifact} --data {settings.data.val or settings.data.train}"
-    )
+    typer.echo(f"Score:  linegroup evaluate --model {result.artifact} --data {_scored(settings)}")
     typer.echo(f"Use:    linegroup predict chart.png --out lines --model {result.artifact}")
     if place:
         typer.echo(f"Look:   mlflow ui --backend-store-uri {place}   (run {result.run_id})")
@@ -91,17 +90,20 @@ def plan(settings: Config) -> list[str]:
     Raises:
         UserError: no training data are named, or there are none.
     """
-    from linegroup.shards import ShardSet
-    from linegroup.training.loop import run_length, train_folder
+    from linegroup.training.data import batch_plan, training_sources, validation_path
+    from linegroup.training.loop import run_length
 
     training, ray = settings.training, settings.ray
-    shards = ShardSet(train_folder(settings), "train")
     world = max(1, ray.num_workers)
     batch, steps = training.batch_size * world, run_length(settings, world)
-    epochs = steps * batch / max(1, len(shards))
+    epochs = steps * batch / batch_plan(settings, world).samples
+    sources = training_sources(settings.data)
+    data = " + ".join(f"{source.weight:g} × {source}" if len(sources) > 1 else str(source) for source in sources)
+    own = "validated on its val split" if validation_path(settings.data) else "not validated"
+    validated = f"validated on {settings.data.val}" if settings.data.val else own
     workers = f"{ray.num_workers} Ray worker{'s' if ray.num_workers != 1 else ''}" if ray.num_workers else "one process"
     return [
-        f"Data: {len(shards)} charts of {settings.data.train}, validated on {settings.data.val or 'its val split'}",
+        f"Data: {data}, {validated}",
         f"Steps: {steps} of {batch} charts ({epochs:.3g} epochs), {workers}, device {training.device}",
         f"Model: {settings.model.backbone}, width {settings.model.width}, depth {settings.model.depth},"
         f" {settings.model.emb_dim} dimensions; into {training.out}",
@@ -116,6 +118,12 @@ def _train(settings: Config) -> TrainResult:
     from linegroup.training.loop import train_local
 
     return train_local(settings)
+
+
+def _scored(settings: Config) -> str:
+    from linegroup.training.data import validation_path
+
+    return validation_path(settings.data) or "SHARDS"
 
 
 def _tracking_uri(settings: Config) -> str:

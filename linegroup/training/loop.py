@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from linegroup.batches import BatchBuilder, BatchPlan
+from linegroup.batches import BatchBuilder
 from linegroup.config import Config, TrainingConfig, flat
-from linegroup.errors import UserError, unknown_name
+from linegroup.errors import UserError
 from linegroup.model import LineModel
-from linegroup.shards import ShardSet, category_name
 from linegroup.training.artifact import save_artifact
 from linegroup.training.checkpoint import (
     BEST,
@@ -33,6 +32,14 @@ from linegroup.training.checkpoint import (
     find_checkpoint,
     load_checkpoint,
     save_checkpoint,
+)
+from linegroup.training.data import (
+    batch_plan,
+    data_tags,
+    prepare_data,
+    training_digests,
+    training_sources,
+    validation_set,
 )
 from linegroup.training.reporting import Reporter, SilentReporter
 from linegroup.training.resume import prepare_resume
@@ -112,15 +119,12 @@ def prepare_run(config: Config, world: int = 1) -> Config:
     Raises:
         UserError: no data, no such category, or `training.resume` does not fit the state of `training.out`.
     """
-    data, training = config.data, config.training
+    training = config.training
     out = Path(training.out).absolute()
-    train_path = train_folder(config)
-    paths = {"train": str(train_path.absolute()), "val": str(Path(data.val or train_path).absolute())}
-    category = _category_of(data.category, Path(paths["train"]), Path(paths["val"]))
     uri = tracking_uri(config.tracking) if config.tracking.enabled else config.tracking.uri
     prepared = config.model_copy(
         update={
-            "data": data.model_copy(update={**paths, "category": category}),
+            "data": prepare_data(config.data),
             "training": training.model_copy(update={"out": str(out), "resume": "auto"}),
             "tracking": config.tracking.model_copy(update={"uri": uri}),
         }
@@ -132,8 +136,7 @@ def prepare_run(config: Config, world: int = 1) -> Config:
 @contextmanager
 def tracked(config: Config) -> Iterator[Tracker]:
     """A tracker for the length of a run, closed with what became of it."""
-    tags = {f"data.{split}": ShardSet(path).digest for split, path in _data_paths(config).items()}
-    tags["training.out"] = config.training.out
+    tags = {**data_tags(config.data), "training.out": config.training.out}
     tracker = start_tracker(config.tracking, Path(config.training.out), public(config), tags)
     try:
         yield tracker
@@ -154,22 +157,9 @@ def public(config: Config) -> Config:
     )
 
 
-def train_folder(config: Config) -> Path:
-    """The shards to train on.
-
-    Raises:
-        UserError: none are named.
-    """
-    if config.data.train is None:
-        raise UserError("Say what to train on: data.train=SHARDS, a folder made by `linegroup shard`.")
-    return Path(config.data.train)
-
-
 def run_length(config: Config, world: int = 1) -> int:
     """Number of steps of a run."""
-    return (
-        config.training.max_steps or config.training.epochs * _plan(config, _train_set(config), world).steps_per_epoch
-    )
+    return config.training.max_steps or config.training.epochs * batch_plan(config, world).steps_per_epoch
 
 
 def mixed_seed(*numbers: int) -> int:
@@ -186,9 +176,8 @@ class _Run:
         self.tracker = tracker
         self.bar = bar
         self.out = Path(config.training.out)
-        self.train_set = _train_set(config)
-        self.val_set = _val_set(config)
-        self.plan = _plan(config, self.train_set, runtime.world)
+        self.val_set = validation_set(config.data)
+        self.plan = batch_plan(config, runtime.world)
         self.total = run_length(config, runtime.world)
         torch.manual_seed(mixed_seed(config.training.seed))
         self.model = LineModel(config.model, config.loss).to(runtime.device)
@@ -202,7 +191,8 @@ class _Run:
         with self._reporter() as reporter:
             if self.first:
                 reporter.say(f"Going on from step {self.first} of {self.total}.")
-            builder = BatchBuilder(self.train_set, self.plan, self.config, self.model.needs, self.runtime.rank)
+            sources = tuple(source.samples for source in training_sources(self.config.data))
+            builder = BatchBuilder(sources, self.plan, self.config, self.model.needs, self.runtime.rank)
             workers = self.config.training.loader_workers
             with self.runtime.batches(builder, self.first, self.total, workers) as batches:
                 for done, batch in enumerate(batches, self.first + 1):
@@ -313,35 +303,6 @@ class _Run:
         return done / self.plan.steps_per_epoch
 
 
-def _category_of(category: str | None, train: Path, val: Path) -> str | None:
-    """By name: a number is that of the training data; the others must know its name."""
-    name = category_name(category, ShardSet(train).categories, train)
-    known = ShardSet(val).categories.values()
-    if name is not None and name not in known:
-        raise unknown_name(f"category of the shards {val}", name, known)
-    return name
-
-
-def _data_paths(config: Config) -> dict[str, str]:
-    paths = {"train": config.data.train, "val": config.data.val}
-    return {split: path for split, path in paths.items() if path is not None}
-
-
-def _train_set(config: Config) -> ShardSet:
-    return ShardSet(train_folder(config), "train")
-
-
-def _val_set(config: Config) -> ShardSet | None:
-    path = config.data.val or config.data.train
-    assert path is not None
-    samples = ShardSet(path, "val") if "val" in ShardSet(path).splits else None
-    return samples if samples is not None and len(samples) else None
-
-
-def _plan(config: Config, samples: ShardSet, world: int) -> BatchPlan:
-    return BatchPlan(samples.row_group_sizes, config.training.batch_size, world, config.training.seed)
-
-
 def _check_goes_on(state: Checkpoint, path: Path, config: Config, world: int) -> None:
     check_same(state.settings, _fixed_settings(config, world), path)
     total = run_length(config, world)
@@ -364,7 +325,7 @@ def _fixed_settings(config: Config, world: int) -> dict[str, Any]:
     return {
         **fixed,
         **drawing,
-        "data.train (SHA-256 of its manifest)": _train_set(config).digest,
+        **training_digests(config.data),
         "training.seed": training.seed,
         "training.optimizer": training.optimizer,
         "training.metric": training.metric,

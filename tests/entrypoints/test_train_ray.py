@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from linegroup.batches import BatchBuilder, BatchPlan
+from linegroup.batches import BatchBuilder
 from linegroup.config import load_config
 from linegroup.errors import UserError
+from linegroup.plans import BatchPlan
 from linegroup.shards import ShardSet
-from linegroup.testing import random_sample
+from linegroup.testing import RandomSamples, random_sample
 from linegroup.training.artifact import load_artifact
 from linegroup.training.checkpoint import load_checkpoint
 from linegroup.training.loop import train_local
@@ -107,7 +108,9 @@ def test_batches_travel_unchanged(shards):
 
     samples = ShardSet(shards, "train")
     config = load_config(None, TINY)
-    builder = BatchBuilder(samples, BatchPlan(samples.row_group_sizes, 3), config, frozenset({"labels", "certain"}))
+    builder = BatchBuilder(
+        (samples,), BatchPlan((samples.row_group_sizes,), 3), config, frozenset({"labels", "certain"})
+    )
     batch = builder(1)
     found = unpack(pack(batch))
     assert found.targets.keys() == batch.targets.keys()
@@ -128,10 +131,12 @@ def test_batches_of_ray_data_come_in_order(shards, tmp_path, ray_session, monkey
     monkeypatch.setattr(feed, "CHUNK", 7)
     samples = ShardSet(shards, "train")
     config = load_config(None, TINY)
-    builder = BatchBuilder(samples, BatchPlan(samples.row_group_sizes, 2), config, frozenset({"labels"}))
+    plan = BatchPlan((samples.row_group_sizes, None), 2, weights=(2, 1))
+    builder = BatchBuilder((samples, RandomSamples((32, 40))), plan, config, frozenset({"labels"}))
     with feed.ray_batches(builder, 3, 20, actors=2, cpus=0.25) as batches:
         for step, batch in enumerate(batches, 3):
             np.testing.assert_array_equal(batch.image, builder(step).image)
+            np.testing.assert_array_equal(batch.ids, builder(step).ids)
     assert step == 19
     (shards / "train").rename(tmp_path / "moved")
     try:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from linegroup.batches import BatchBuilder, BatchPlan, collate, sample_pixels
+from linegroup.batches import BatchBuilder, collate, sample_pixels
 from linegroup.config import Config, load_config
 from linegroup.errors import UserError
+from linegroup.plans import BatchPlan
 from linegroup.sample import Sample
 from linegroup.targets import TARGETS, draw_targets
 from linegroup.testing import BLACK, draw_sample, random_sample, unpng
@@ -37,8 +38,8 @@ def reader():
 
 def builder(reader, config=None, **plan) -> BatchBuilder:
     config = config or load_config(None, ["augment.crop=[24, 24]"])
-    plan = BatchPlan(reader.row_group_sizes, **{"batch_size": 2, **plan})
-    return BatchBuilder(reader, plan, config, frozenset({"labels", "foreground"}), 0)
+    plan = BatchPlan((reader.row_group_sizes,), **{"batch_size": 2, **plan})
+    return BatchBuilder((reader,), plan, config, frozenset({"labels", "foreground"}), 0)
 
 
 def test_padding_is_outside_and_empty():
@@ -66,7 +67,7 @@ def test_two_workers_see_what_one_with_twice_the_batch_sees(reader):
     whole = builder(reader, batch_size=4)
     config = whole.config
     halves = [
-        BatchBuilder(reader, BatchPlan(reader.row_group_sizes, 2, world=2), config, whole.needs, rank)
+        BatchBuilder((reader,), BatchPlan((reader.row_group_sizes,), 2, world=2), config, whole.needs, rank)
         for rank in (0, 1)
     ]
     for step in range(6):
@@ -137,11 +138,11 @@ def test_seeds_and_ids_may_be_negative_and_ids_choose_the_change():
 @pytest.mark.parametrize("name", ["batch_size", "world", "window"])
 def test_plans_without_a_batch_are_refused(name):
     with pytest.raises(UserError, match=name):
-        BatchPlan((5,), **{"batch_size": 2, name: 0})
+        BatchPlan(((5,),), **{"batch_size": 2, name: 0})
 
 
 def test_a_large_plan_is_quick():
-    plan = BatchPlan((16,) * 62_500, 4, world=2)
+    plan = BatchPlan(((16,) * 62_500,), 4, world=2)
     plan.items(0)
     start = time.process_time()
     for step in range(50):
@@ -151,7 +152,7 @@ def test_a_large_plan_is_quick():
 
 def test_no_samples_is_said():
     with pytest.raises(UserError, match="no sample"):
-        BatchPlan((), 2)
+        BatchPlan(((),), 2)
 
 
 def test_pictures_that_are_missing_or_lie_are_named():

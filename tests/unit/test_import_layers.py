@@ -17,7 +17,7 @@ STOREYS = [
     ["sample"],
     ["geometry", "images"],
     ["sources", "targets", "testing"],
-    ["shards", "manifest", "augment", "batches"],
+    ["shards", "manifest", "augment", "plans", "batches"],
     ["backbones", "losses", "heads"],
     ["model"],
     ["grouping"],

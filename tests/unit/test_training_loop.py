@@ -322,11 +322,11 @@ def make_stepper(config: Config) -> Stepper:
 
 
 def make_builder(config: Config, shards: Path, needs: frozenset[str]) -> BatchBuilder:
-    from linegroup.batches import BatchPlan
+    from linegroup.plans import BatchPlan
     from linegroup.shards import ShardSet
 
     samples = ShardSet(shards, "train")
-    return BatchBuilder(samples, BatchPlan(samples.row_group_sizes, config.training.batch_size), config, needs)
+    return BatchBuilder((samples,), BatchPlan((samples.row_group_sizes,), config.training.batch_size), config, needs)
 
 
 class Spoiled:
