@@ -21,7 +21,7 @@ from matplotlib.patches import Polygon, Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from linegroup.sources.synth.spec import Axis, Box, Chart, Line, Panel, Rendering, Shape, black_share
+from linegroup.sources.synth.spec import Axis, Box, Chart, Line, Panel, Rendering, Shape
 
 _MARKS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "plus": "+", "cross": "x", "down": "v"}
 _BELOW, _LINES, _ABOVE = 1.5, 2.0, 3.0
@@ -56,6 +56,12 @@ def _defaults() -> Iterator[None]:
 
 
 _ENVIRONMENT = frozenset(key for key in matplotlib.rcParamsDefault if key.startswith(("backend", "toolbar", "webagg")))
+
+
+def _black_share(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """How much of each pixel `(h, w)` is black, 0..255, in a picture `(h, w, 4)` of black and white on nothing."""
+    grey = (255 - rgba[..., 0].astype(np.uint16)) * rgba[..., 3]
+    return np.asarray((grey + 127) // 255, dtype=np.uint8)
 
 
 def _blacken(artist: Line2D) -> None:
@@ -101,7 +107,7 @@ class _Picture:
             for artist in artists:
                 _blacken(artist)
                 artist.draw(renderer)
-            coverage.append(black_share(np.asarray(renderer.buffer_rgba())))
+            coverage.append(_black_share(np.asarray(renderer.buffer_rgba())))
         return Rendering(pixels, tuple(coverage), covers)
 
     def _extent(self, artist: Text | matplotlib.legend.Legend) -> Box:

@@ -200,12 +200,6 @@ class Rendering:
     covers: tuple[Box, ...] = ()
 
 
-def black_share(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """How much of each pixel `(h, w)` is black, 0..255, in a picture `(h, w, 4)` of black and white on nothing."""
-    grey = (255 - rgba[..., 0].astype(np.uint16)) * rgba[..., 3]
-    return np.asarray((grey + 127) // 255, dtype=np.uint8)
-
-
 def to_pixels(xy: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
     """Unit-square places `(n, 2)` of a panel as pixel coordinates, pixel centres at integers."""
     left, top, right, bottom = box

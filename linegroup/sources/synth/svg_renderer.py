@@ -29,7 +29,6 @@ from linegroup.sources.synth.spec import (
     Panel,
     Rendering,
     Shape,
-    black_share,
     to_pixels,
 )
 
@@ -56,9 +55,13 @@ def render(chart: Chart, *, lines: bool = True) -> Rendering:
     """Draw a chart; with `lines=False` everything but its lines."""
     picture = _Picture(chart)
     page = _draw(picture.document(with_lines=lines), chart, text=True)
-    alone = (picture.alone(panel, line) for panel, line in chart.lines if lines)
-    coverage = tuple(black_share(_draw(svg, chart, text=False)) for svg in alone)
-    return Rendering(np.ascontiguousarray(page[..., :3]), coverage, tuple(picture.covers))
+    coverage: list[NDArray[np.uint8]] = []
+    numbered = [(number, line) for number, panel in enumerate(chart.panels) for line in panel.lines] if lines else []
+    for first in range(0, len(numbered), 3):
+        three = numbered[first : first + 3]
+        inks = _draw(picture.inks(three), chart, text=False)
+        coverage += [np.ascontiguousarray(inks[..., channel]) for channel in range(len(three))]
+    return Rendering(np.ascontiguousarray(page[..., :3]), tuple(coverage), tuple(picture.covers))
 
 
 def _draw(svg: str, chart: Chart, *, text: bool) -> NDArray[np.uint8]:
@@ -90,10 +93,18 @@ class _Picture:
             body += self._panel(panel, number, with_lines)
         return self._svg(body)
 
-    def alone(self, panel: Panel, line: Line) -> str:
-        """One line with nothing else, black, on a transparent page."""
-        black = replace(line, colour=(0.0, 0.0, 0.0), opacity=1.0)
-        body = [self._clip(panel, 0), f'<g clip-path="url(#p0)">{self._line(black, panel)}</g>']
+    def inks(self, numbered: list[tuple[int, Line]]) -> str:
+        """Up to three lines with the numbers of their panels, each alone in a colour channel, on black.
+
+        Blended by `screen`, channels do not touch each other; the white inside of a marker becomes black.
+        """
+        height, width = self.chart.size
+        body = [f'<rect width="{width}" height="{height}" fill="#000"/>']
+        body += [self._clip(self.chart.panels[number], number) for number in {number for number, _ in numbered}]
+        for channel, (number, line) in enumerate(numbered):
+            ink: Colour = tuple(float(k == channel) for k in range(3))  # type: ignore[assignment]
+            drawn = self._line(replace(line, colour=ink, opacity=1.0), self.chart.panels[number], hidden="#000")
+            body.append(f'<g style="mix-blend-mode:screen" clip-path="url(#p{number})">{drawn}</g>')
         return self._svg(body)
 
     def _svg(self, body: Iterable[str]) -> str:
@@ -225,7 +236,7 @@ class _Picture:
             f' text-anchor="{anchor}" fill="{fill}" {more}>{escape(text)}</text>'
         )
 
-    def _line(self, line: Line, panel: Panel) -> str:
+    def _line(self, line: Line, panel: Panel, hidden: str = "#fff") -> str:
         body, opacity = "", line.opacity
         if line.drawn:
             parts = [to_pixels(part, panel.box) + 0.5 for part in line.parts()]
@@ -234,11 +245,11 @@ class _Picture:
             body = f'<path d="{path}" {_stroke(line.colour, line.thickness, line.dash, opacity)} {caps}/>'
         if line.marker:
             places = to_pixels(line.marker_xy, panel.box) + 0.5
-            body += "".join(self._mark(line, x, y, opacity) for x, y in places)
+            body += "".join(self._mark(line, x, y, opacity, hidden) for x, y in places)
         return body
 
-    def _mark(self, line: Line, x: float, y: float, opacity: float) -> str:
-        fill = {"full": _rgb(line.colour), "white": "#fff", "none": "none"}[line.marker_fill]
+    def _mark(self, line: Line, x: float, y: float, opacity: float, hidden: str = "#fff") -> str:
+        fill = {"full": _rgb(line.colour), "white": hidden, "none": "none"}[line.marker_fill]
         fill = "none" if line.marker in _OPEN else fill
         edge = max(0.8, min(line.thickness, 0.25 * line.marker_size)) / line.marker_size
         place = f'transform="translate({_n(x)} {_n(y)}) scale({_n(line.marker_size)})"'
