@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linegroup.masks import warp
 from linegroup.sample import COORDINATE_LIMIT, Instance, Sample
 
 Size = tuple[int, int]
@@ -103,14 +104,15 @@ def transform(sample: Sample, affine: Affine) -> Sample:
         sample,
         size=affine.size,
         image=None,
-        instances=tuple(_transform_instance(line, affine) for line in sample.instances),
+        instances=tuple(_transform_instance(line, affine, sample.size) for line in sample.instances),
         ignore=tuple(_within_limit(affine(polygon)) for polygon in sample.ignore),
     )
 
 
-def _transform_instance(line: Instance, affine: Affine) -> Instance:
+def _transform_instance(line: Instance, affine: Affine, size: Size) -> Instance:
     thickness = None if line.thickness is None else min(line.thickness * affine.scale, COORDINATE_LIMIT)
-    return replace(line, xy=_within_limit(affine(line.xy)), thickness=thickness)
+    runs = None if line.runs is None else warp(line.runs, size, affine.matrix, affine.size)
+    return replace(line, xy=_within_limit(affine(line.xy)), thickness=thickness, runs=runs)
 
 
 def _within_limit(xy: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -38,6 +38,9 @@ class Instance:
         thickness: Drawn width in pixels, or None where the source does not say.
         z: Drawing order: higher is on top; equal z keep the order of the instances.
         meta: What else the source says, JSON values only.
+        runs: `(m, 2) int32`, the very pixels of the line's ink in the picture of its sample, as first flat index
+            `y · width + x` and length of runs in raster order (see `linegroup.masks`); m = 0: no ink is to be
+            seen. None: the ink is what `xy`, `parts` and `thickness` draw.
     """
 
     id: int
@@ -49,6 +52,7 @@ class Instance:
     thickness: float | None = None
     z: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
+    runs: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         xy = np.array(self.xy, dtype=np.float32)
@@ -67,6 +71,8 @@ class Instance:
             raise UserError(f"Instance {self.id}: thickness must be > 0 pixels; got {self.thickness}.")
         xy.setflags(write=False)
         object.__setattr__(self, "xy", xy)
+        if self.runs is not None:
+            object.__setattr__(self, "runs", _checked_runs(self.runs, self.id))
 
     def part_arrays(self) -> list[NDArray[np.float32]]:
         """The parts, each `(n_i, 2) float32`."""
@@ -75,7 +81,12 @@ class Instance:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Instance):
             return NotImplemented
-        return np.array_equal(self.xy, other.xy) and _rest(self, "xy") == _rest(other, "xy")
+        return (
+            np.array_equal(self.xy, other.xy)
+            and (self.runs is None) == (other.runs is None)
+            and (self.runs is None or other.runs is None or np.array_equal(self.runs, other.runs))
+            and _rest(self, "xy", "runs") == _rest(other, "xy", "runs")
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -111,6 +122,9 @@ class Sample:
             raise UserError(f"Sample {self.id}: size must be (height, width), both >= 1; got {self.size}.")
         object.__setattr__(self, "group", self.group or f"image:{self.id}")
         object.__setattr__(self, "ignore", tuple(np.asarray(p, dtype=np.float32) for p in self.ignore))
+        for line in self.instances:
+            if line.runs is not None:
+                _check_runs_fit(line.runs, self.size, f"Sample {self.id}, instance {line.id}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sample):
@@ -210,6 +224,30 @@ class Groups:
     def noise_ratio(self) -> float:
         """Share of candidate pixels that belong to no line; 0 for an empty field."""
         return float((self.labels == 0).mean()) if len(self.labels) else 0.0
+
+
+def _checked_runs(given: NDArray[np.integer[Any]], number: int) -> NDArray[np.int32]:
+    runs = np.array(given)
+    if runs.ndim != 2 or runs.shape[1] != 2 or not np.issubdtype(runs.dtype, np.integer):
+        raise UserError(f"Instance {number}: runs must be integers (m, 2); got {runs.dtype} {runs.shape}.")
+    first, length = runs.T.astype(np.int64)
+    if len(runs) and (first[0] < 0 or length.min() < 1 or (first[1:] < (first + length)[:-1]).any()):
+        raise UserError(f"Instance {number}: runs must ascend from 0 on without overlap, each at least one pixel long.")
+    if len(runs) and first[-1] + length[-1] > 2**31 - 1:
+        raise UserError(f"Instance {number}: runs end beyond 2^31 pixels.")
+    runs = runs.astype(np.int32)
+    runs.setflags(write=False)
+    return runs
+
+
+def _check_runs_fit(runs: NDArray[np.int32], size: tuple[int, int], where: str) -> None:
+    if not len(runs):
+        return
+    height, width = size
+    if int(runs[-1, 0]) + int(runs[-1, 1]) > height * width:
+        raise UserError(f"{where}: runs end beyond the {width} × {height} pixels of the picture.")
+    if (runs[:, 0] % width + runs[:, 1] > width).any():
+        raise UserError(f"{where}: a run goes on over the end of a row.")
 
 
 def _rest(record: Instance | Sample, *without: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 The rule: a pixel belongs to a line when its centre lies within thickness/2 of the centre line (round
 ends and joins). Ties, that is centres at exactly that distance, belong to the line, up to rounding in
-float64 (1e-9 pixels).
+float64 (1e-9 pixels). A line that brings its ink as pixels (`Instance.runs`) has these instead.
 
 The loops are compiled at their first use, and kept beside this file or in the user's cache folder
 (`NUMBA_CACHE_DIR` names another); where no folder can be written, each process compiles for itself.
@@ -14,13 +14,13 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from linegroup.compiling import compiled
 from linegroup.config import DataConfig
 from linegroup.errors import UserError
 from linegroup.sample import Instance, Sample
@@ -29,18 +29,7 @@ MOST_LINES = 65_535
 """Labels are 16 bits wide."""
 
 _TIE = 1e-9
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _compiled(function: _Function) -> _Function:
-    """Machine code that releases the interpreter; kept on disk where that is possible."""
-    compiled: Any
-    try:
-        compiled = njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # what numba raises where no folder can be written: read-only images, users without a home
-        compiled = njit(nogil=True)(function)
-    return cast(_Function, compiled)
+_NO_RUNS = np.empty((0, 2), dtype=np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +142,15 @@ def _rasterize(
     parts = np.array([n + start for n, line in zip(before, lines, strict=False) for start in line.parts] + [before[-1]])
     shape = np.array([(len(line.parts), line.closed) for line in lines])
     radii = np.array([max(line.thickness or config.thickness, config.min_thickness) / 2 for line in lines])
-    pixels, starts = _paint(points, parts, shape, radii, numbers.astype(np.uint16), labels, coverage, listed)
+    runs = np.concatenate([_NO_RUNS, *(line.runs for line in lines if line.runs is not None)])
+    counts = np.array([-1 if line.runs is None else len(line.runs) for line in lines])
+    pixels, starts = _paint(
+        points, parts, shape, radii, runs, counts, numbers.astype(np.uint16), labels, coverage, listed
+    )
     return labels, coverage, pixels, starts
 
 
-@_compiled
+@compiled
 def _row_interval(
     x0: float, dx: float, dy: float, across: float, along: float, half: float, below: float, squared: float
 ) -> tuple[float, float]:
@@ -198,7 +191,7 @@ def _row_interval(
     return low, high
 
 
-@_compiled
+@compiled
 def _paint_segment(
     x0: float,
     y0: float,
@@ -245,12 +238,41 @@ def _paint_segment(
     return pixels, n
 
 
-@_compiled
+@compiled
+def _paint_runs(
+    runs: NDArray[np.int32],
+    number: int,
+    labels: NDArray[np.uint16],
+    coverage: NDArray[np.uint8],
+    pixels: NDArray[np.int64],
+    n: int,
+) -> tuple[NDArray[np.int64], int]:
+    """Paint a line that brings its pixels; `pixels` and `n` as in `_paint_segment`."""
+    width = labels.shape[1]
+    for r in range(len(runs)):
+        first, length = runs[r, 0], runs[r, 1]
+        if len(pixels) and n + length > len(pixels):
+            longer = np.empty(2 * len(pixels) + width, dtype=np.int64)
+            longer[:n] = pixels[:n]
+            pixels = longer
+        y, left = first // width, first % width
+        for x in range(left, left + length):
+            labels[y, x] = number
+            coverage[y, x] += coverage[y, x] < 255
+            if len(pixels):
+                pixels[n] = y * width + x
+                n += 1
+    return pixels, n
+
+
+@compiled
 def _paint(
     points: NDArray[np.float64],
     parts: NDArray[np.int64],
     shape: NDArray[np.int64],
     radii: NDArray[np.float64],
+    runs: NDArray[np.int32],
+    counts: NDArray[np.int64],
     numbers: NDArray[np.uint16],
     labels: NDArray[np.uint16],
     coverage: NDArray[np.uint8],
@@ -263,6 +285,8 @@ def _paint(
         parts: `(P + 1,)`, where each part begins in `points`, and where the last one ends.
         shape: `(K, 2)`, of each line its number of parts, and 1 where they are closed.
         radii: `(K,)`.
+        runs: `(m, 2)`, first pixel and length, of all lines that bring their ink as runs.
+        counts: `(K,)`, how many runs a line has; -1: it is drawn from its points.
         numbers: `(K,)`, the lines' labels, all different.
         labels: `(h, w)`, painted on.
         coverage: `(h, w)`, likewise.
@@ -270,8 +294,14 @@ def _paint(
     """
     pixels = np.empty(1024 if listed else 0, dtype=np.int64)
     starts = np.zeros(len(radii) + 1, dtype=np.int64)
-    n, part = 0, 0
+    n, part, run = 0, 0, 0
     for k in range(len(radii)):
+        if counts[k] >= 0:
+            pixels, n = _paint_runs(runs[run : run + counts[k]], numbers[k], labels, coverage, pixels, n)
+            run += counts[k]
+            part += shape[k, 0]
+            starts[k + 1] = n
+            continue
         radius = radii[k] + _TIE
         for _ in range(shape[k, 0]):
             first, last = parts[part], parts[part + 1] - 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from linegroup.compiling import compiled
 from linegroup.config import GroupingConfig
 from linegroup.grouping.clustering import Features, Labels, cluster_field, share_or_number
 from linegroup.sample import Field, Groups
@@ -64,7 +64,7 @@ def dbscan(features: Features, eps: float, min_samples: int) -> Labels:
     return answer
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _near(points: NDArray[np.float64], i: int, j: int, eps: float) -> bool:
     total = 0.0
     for d in range(points.shape[1]):
@@ -72,7 +72,7 @@ def _near(points: NDArray[np.float64], i: int, j: int, eps: float) -> bool:
     return bool(total <= eps * eps)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _core_points(
     points: NDArray[np.float64], along: NDArray[np.float64], eps: float, min_samples: int
 ) -> NDArray[np.bool_]:
@@ -90,7 +90,7 @@ def _core_points(
     return core
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _join_core(
     points: NDArray[np.float64], along: NDArray[np.float64], core: NDArray[np.bool_], eps: float
 ) -> NDArray[np.int64]:
@@ -115,7 +115,7 @@ def _join_core(
     return parent
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _find(parent: NDArray[np.int64], i: int) -> int:
     root = i
     while parent[root] != root:
@@ -125,7 +125,7 @@ def _find(parent: NDArray[np.int64], i: int) -> int:
     return root
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _label_border(
     points: NDArray[np.float64],
     along: NDArray[np.float64],

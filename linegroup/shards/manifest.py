@@ -18,7 +18,9 @@ from linegroup.files import write_text
 MANIFEST = "manifest.json"
 REJECTS = "rejects.jsonl"
 SCHEMA_NAME = "linegroup.shards"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = frozenset({1, 2})
+"""Versions that can be read: 1 knew no `runs`."""
 SCHEMA = f"{SCHEMA_NAME}/{SCHEMA_VERSION}"
 """Stands in the manifest and in the metadata of every shard; grows with every change of the columns' meaning."""
 
@@ -71,7 +73,7 @@ class Manifest(_Record):
     """Everything that is known of a shard folder; equal for equal input and settings, wherever it was made.
 
     Attributes:
-        schema_: Name and version of the layout, `linegroup.shards/1`.
+        schema_: Name and version of the layout, `linegroup.shards/2`.
         written_by: Version of linegroup.
         key: Digest of input and settings; a job with the same key has nothing to do here.
         samples: Number of samples.
@@ -165,9 +167,9 @@ def check_schema(found: object, where: Path) -> None:
     Raises:
         UserError: `found` is not the schema that this version reads; the message says what to do.
     """
-    if found == SCHEMA:
-        return
     name, _, number = str(found).partition("/")
+    if name == SCHEMA_NAME and number.isdecimal() and int(number) in READABLE:
+        return
     if name != SCHEMA_NAME or not number.isdecimal():
         raise UserError(f"{where} was not written by linegroup: its schema is {found!r}, expected {SCHEMA!r}.")
     if int(number) > SCHEMA_VERSION:

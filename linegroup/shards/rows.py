@@ -38,6 +38,7 @@ _INSTANCE = pa.struct(
         ("thickness", pa.float64()),
         ("z", pa.int64()),
         ("meta", pa.string()),
+        ("runs", pa.list_(pa.int32())),
     ]
 )
 _COLUMNS: list[tuple[str, pa.DataType]] = [
@@ -135,14 +136,17 @@ def _struct(lines: Sequence[Instance]) -> pa.StructArray:
             pa.array([line.thickness for line in lines], pa.float64()),
             pa.array([line.z for line in lines], pa.int64()),
             pa.array([_to_json(line.meta) for line in lines], pa.string()),
+            _run_lists([line.runs for line in lines]),
         ],
         fields=list(_INSTANCE),
     )
 
 
 def _instances(lines: pa.StructArray) -> list[Instance]:
-    values = dict(zip(_INSTANCE.names, lines.flatten(), strict=True))
+    # By the names that are there: schema 1 had no runs.
+    values = dict(zip((field.name for field in lines.type), lines.flatten(), strict=True))
     points = _point_arrays(values.pop("xy"))
+    runs = _run_arrays(values.pop("runs")) if "runs" in values else [None] * len(points)
     plain = {name: array.to_pylist() for name, array in values.items()}
     return [
         Instance(
@@ -155,6 +159,7 @@ def _instances(lines: pa.StructArray) -> list[Instance]:
             thickness=plain["thickness"][i],
             z=plain["z"][i],
             meta=json.loads(plain["meta"][i]),
+            runs=runs[i],
         )
         for i in range(len(points))
     ]
@@ -169,6 +174,22 @@ def _point_arrays(lists: pa.ListArray) -> list[NDArray[np.float32]]:
     flat: NDArray[np.float32] = lists.flatten().to_numpy(zero_copy_only=False)
     ends = _ends(lists)
     return [flat[ends[i] : ends[i + 1]].reshape(-1, 2) for i in range(len(lists))]
+
+
+def _run_lists(arrays: Sequence[NDArray[np.int32] | None]) -> pa.ListArray:
+    flat = np.concatenate([np.empty(0, np.int32), *(runs.ravel() for runs in arrays if runs is not None)])
+    ends = np.cumsum([0, *(0 if runs is None else runs.size for runs in arrays)])
+    # A missing offset makes a missing list.
+    offsets = pa.array(ends, pa.int32(), mask=np.array([*(runs is None for runs in arrays), False]))
+    return pa.ListArray.from_arrays(offsets, pa.array(flat, pa.int32()))
+
+
+def _run_arrays(lists: pa.ListArray) -> list[NDArray[np.int32] | None]:
+    # `flatten` leaves out what missing lists may hold, so the ends are counted from the lengths.
+    flat: NDArray[np.int32] = lists.flatten().to_numpy(zero_copy_only=False)
+    known = lists.is_valid().to_numpy(zero_copy_only=False)
+    ends = np.cumsum([0, *np.where(known, lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), 0)])
+    return [flat[ends[i] : ends[i + 1]].reshape(-1, 2) if known[i] else None for i in range(len(lists))]
 
 
 def _lists(lengths: Sequence[int], values: pa.Array) -> pa.ListArray:

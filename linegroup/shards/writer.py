@@ -17,7 +17,13 @@ from linegroup.sample import Sample
 from linegroup.shards.manifest import ShardFile
 from linegroup.shards.rows import DRAWN_NAMES, DRAWN_SCHEMA, ROW_GROUP_ROWS, SHARD_SCHEMA, to_table
 
-_COMPRESSED = ("tags.list.element", "instances.list.element.xy.list.element", "instances.list.element.meta", "meta")
+_COMPRESSED = (
+    "tags.list.element",
+    "instances.list.element.xy.list.element",
+    "instances.list.element.meta",
+    "instances.list.element.runs.list.element",
+    "meta",
+)
 
 
 def split_of(group: str, fractions: Mapping[str, float], seed: int = 0) -> str:

@@ -215,7 +215,7 @@ def _to_sample(headers: list[Record], lines: list[Record], reading: _Reading, re
     content, size = (None, stated_size(header)) if reading.images is None else load_picture(reading.images, header)
     repeated = f"image: repeats {headers[0].where} word by word"
     rejects += [Reject(header.id, None, repeated, other.where) for other in headers[1:]]
-    instances, ignore = _to_instances(header, lines, reading, rejects)
+    instances, ignore = _to_instances(header, size, lines, reading, rejects)
     return Sample(
         id=header.id,
         size=size,
@@ -230,7 +230,7 @@ def _to_sample(headers: list[Record], lines: list[Record], reading: _Reading, re
 
 
 def _to_instances(
-    header: ImageHeader, lines: list[Record], reading: _Reading, rejects: list[Reject]
+    header: ImageHeader, size: tuple[int, int], lines: list[Record], reading: _Reading, rejects: list[Reject]
 ) -> tuple[list[Instance], list[Points]]:
     instances: list[Instance] = []
     ignore = list(header.ignore)
@@ -241,7 +241,7 @@ def _to_instances(
             if is_crowd(record.value):
                 ignore += parse_ignored(record.value)
             else:
-                instances.append(parse_line(record.value, reading.categories, reading.options))
+                instances.append(parse_line(record.value, reading.categories, reading.options, size))
         except BadRecord as error:
             rejects.append(Reject(header.id, record.value["id"], f"annotation: {error}", record.where))
     return instances, ignore

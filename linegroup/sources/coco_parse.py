@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from linegroup.errors import UserError
 from linegroup.images import ImageError, decode
 from linegroup.sample import COORDINATE_LIMIT, KINDS, Instance
+from linegroup.sources.coco_masks import runs_of
 
 LARGEST_ID = 2**63 - 1
 
@@ -92,8 +93,10 @@ def parse_image(record: Mapping[str, Any]) -> ImageHeader:
     )
 
 
-def parse_line(record: Mapping[str, Any], categories: Mapping[int, str], options: CocoOptions) -> Instance:
-    """An annotation record as a line, checked.
+def parse_line(
+    record: Mapping[str, Any], categories: Mapping[int, str], options: CocoOptions, size: tuple[int, int]
+) -> Instance:
+    """An annotation record as a line of a picture of `size` (height, width), checked.
 
     Raises:
         BadRecord: with the reason.
@@ -121,6 +124,7 @@ def parse_line(record: Mapping[str, Any], categories: Mapping[int, str], options
         thickness=_thickness(record),
         z=z,
         meta=_meta(record, LINE_KEYS, own),
+        runs=_ink(record, size),
     )
 
 
@@ -279,6 +283,17 @@ def _parts(record: Mapping[str, Any], options: CocoOptions) -> list[Points]:
         return [_keypoints(record["keypoints"])]
     box = " (a bbox alone is a box)" if record.get("bbox") and options.dialect == "coco" else ""
     raise BadRecord(f"no points: pieces, polyline, segmentation and keypoints are all missing or empty{box}")
+
+
+def _ink(record: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.int32] | None:
+    """The run-length mask beside a polyline."""
+    mask = record.get("segmentation")
+    if not isinstance(mask, dict):
+        return None
+    try:
+        return runs_of(mask, size)
+    except ValueError as error:
+        raise BadRecord(f"segmentation is no run-length mask of the picture: {error}") from None
 
 
 def _several(value: object, key: str) -> list[Points]:

@@ -16,6 +16,7 @@ from linegroup.errors import UserError
 from linegroup.files import write_atomic, write_bytes
 from linegroup.geometry import bounding_box, length
 from linegroup.sample import Instance, Sample
+from linegroup.sources.coco_masks import rle
 from linegroup.sources.coco_parse import IMAGE_KEYS, LARGEST_ID, LINE_KEYS, OWN_KEY, BadRecord, safe_path
 
 HELD_BYTES = 32 << 20
@@ -33,7 +34,8 @@ def write_coco(
 
     `read_coco` gives equal samples back, in the order of their ids. What COCO has no key for stands in
     `polyline` or `pieces`, `thickness`, `group`, `tags` and the object `linegroup`; `bbox` (x, y, width,
-    height) and `area` (length × thickness) are for other tools. Samples may come from a generator: one is
+    height) and `area` (length × thickness) are for other tools. Exact ink (`runs`) becomes `segmentation`
+    as uncompressed RLE. Samples may come from a generator: one is
     held at a time, beside the ids.
 
     Args:
@@ -115,7 +117,7 @@ class _Document:
             "iscrowd": 0,
             "bbox": [x0, y0, x1 - x0, y1 - y0],
             "area": round(sum(map(length, parts)) * (line.thickness or 1), 2),
-            "segmentation": [],
+            "segmentation": [] if line.runs is None else rle(line.runs, sample.size),
             **({"polyline": _flat(line.xy)} if len(parts) == 1 else {"pieces": [_flat(part) for part in parts]}),
             # Always there: without it a `style` in the meta would be asked.
             "thickness": line.thickness,

@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parents[2] / "linegroup"
 
 # The data's way through the house, first to last. A module may import its own storey and those below.
 STOREYS = [
-    ["errors"],
+    ["errors", "compiling"],
     ["files", "config"],
-    ["sample"],
+    ["sample", "masks"],
     ["geometry", "images"],
     ["sources", "targets", "testing"],
     ["shards", "manifest", "augment", "plans", "batches"],

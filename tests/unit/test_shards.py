@@ -256,7 +256,7 @@ def test_other_schema_versions_are_refused(folder, schema, advice):
         ShardSet(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"schema": "linegroup.shards/1"}', "\ufeff{}"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"schema": "linegroup.shards/2"}', "\ufeff{}"])
 def test_damaged_manifest(folder, content):
     (folder / MANIFEST).write_text(content)
     with pytest.raises(UserError, match="manifest"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from linegroup import targets as targets_module
+from linegroup import compiling
 from linegroup.config import DataConfig
 from linegroup.errors import UserError
 from linegroup.geometry import coord_grid, distance_to_polyline
@@ -153,8 +153,8 @@ def test_compiles_where_nothing_can_be_written(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(targets_module, "njit", no_folder)
-    assert targets_module._compiled(len) is len
+    monkeypatch.setattr(compiling, "njit", no_folder)
+    assert compiling.compiled(len) is len
 
 
 def test_default_thickness_becomes_the_lines_own():

@@ -1,0 +1,73 @@
+"""Run-length masks as COCO has them: counts of pixels without and with ink in turn, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linegroup.masks import decode, encode
+
+Size = tuple[int, int]
+
+_MOST_CHARACTERS = 64 << 20
+
+
+def rle(runs: NDArray[np.int32], size: Size) -> dict[str, Any]:
+    """Uncompressed RLE of runs: `{"size": [h, w], "counts": […]}`."""
+    flat = decode(runs, size).ravel(order="F").view(np.int8)
+    changes = np.flatnonzero(np.diff(flat, prepend=0))
+    ends = np.concatenate([[0], changes, [flat.size]])
+    return {"size": list(size), "counts": np.diff(ends).tolist()}
+
+
+def runs_of(mask: Mapping[str, Any], size: Size) -> NDArray[np.int32]:
+    """The runs of an RLE, uncompressed or in pycocotools' characters.
+
+    Raises:
+        ValueError: it is damaged, or that of a picture of another size.
+    """
+    if list(mask.get("size") or ()) != list(size):
+        raise ValueError(f"its size is {mask.get('size')}, the picture's [height, width] is {list(size)}")
+    given = mask.get("counts")
+    counts = _from_characters(given) if isinstance(given, str) else _from_numbers(given)
+    if (counts < 0).any() or counts.max(initial=0) > size[0] * size[1] or counts.sum() != size[0] * size[1]:
+        raise ValueError(f"its counts add up to {int(counts.sum())}, not to {size[0] * size[1]} pixels")
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return encode(flat.reshape(size, order="F"))
+
+
+def _from_numbers(given: object) -> NDArray[np.int64]:
+    if not isinstance(given, list) or not {type(count) for count in given} <= {int}:
+        raise ValueError("counts must be a list of whole numbers, or text")
+    try:
+        return np.array(given, dtype=np.int64)
+    except OverflowError:
+        raise ValueError("counts hold a number beyond 64 bits") from None
+
+
+def _from_characters(text: str) -> NDArray[np.int64]:
+    """Counts of 5 bits a character, the lowest first; from the third on, what is added to the count two before."""
+    if len(text) > _MOST_CHARACTERS or not text.isascii():
+        raise ValueError("counts are no text of a run-length mask")
+    counts: list[int] = []
+    value, shift = 0, 0
+    for code in text.encode():
+        bits = code - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError("counts are no text of a run-length mask")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value, shift = 0, 0
+    if shift:
+        raise ValueError("its text ends within a number")
+    if any(abs(count) > 2**40 for count in counts):
+        raise ValueError("counts hold a number that no picture has")
+    return np.array(counts, dtype=np.int64)
