@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from linegroup.config import settings_tree
 from linegroup.errors import UserError, unknown_name
 from linegroup.sources.synth.charts import CATEGORY, chart_stream
+from linegroup.sources.synth.validation import validation_stream
 
 __all__ = ["CATEGORY", "SCHEME", "STREAMS", "SampleStream", "is_stream", "open_stream"]
 
@@ -28,7 +29,10 @@ class SampleStream(Protocol):
         """The `Sample` of a number ≥ 0; its id is the number."""
 
 
-STREAMS: dict[str, Callable[[Mapping[str, Any]], SampleStream]] = {"charts": chart_stream}
+STREAMS: dict[str, Callable[[Mapping[str, Any]], SampleStream]] = {
+    "charts": chart_stream,
+    "validation": validation_stream,
+}
 """Generators by name: settings (nested) -> stream."""
 
 

@@ -105,7 +105,7 @@ class ChartStream:
         counts = describe([masks[k] for k in seen])
         lines = [chart.lines[k][1] for k in seen]
         instances = tuple(
-            _instance(place + 1, *chart.lines[k], damaged.drawing.lines[k], masks[k], damaged.scale)
+            _instance((place + 1, k + 1), *chart.lines[k], damaged.drawing.lines[k], masks[k], damaged.scale)
             for place, k in enumerate(seen)
         )
         height, width = damaged.drawing.pixels.shape[:2]
@@ -193,18 +193,24 @@ def _simplified(xy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _instance(
-    number: int, panel: Panel, line: Line, xy: NDArray[np.float64], mask: NDArray[np.bool_], scale: float
+    order: tuple[int, int],
+    panel: Panel,
+    line: Line,
+    xy: NDArray[np.float64],
+    mask: NDArray[np.bool_],
+    scale: float,
 ) -> Instance:
+    """Args: order: its id, and its place in the drawing, from 1."""
     _, parts, closed = _centre(panel, line)
     style = {"colour": _hex(line.colour), "dash": [round(v, 2) for v in line.dash], "marker": line.marker}
     return Instance(
-        number,
+        order[0],
         xy.astype(np.float32),
         category=CATEGORY,
         parts=parts,
         closed=closed,
         thickness=round(line.thickness * scale, 3),
-        z=number,
+        z=order[1],
         meta={"family": line.family, "look": style | ({} if line.drawn else {"drawn": False})},
         runs=encode(mask),
     )

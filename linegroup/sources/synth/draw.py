@@ -345,7 +345,7 @@ class _Draw:
             places = known
         else:
             places = known[np.unique(np.linspace(0, len(known) - 1, room).round().astype(int))]
-        fill = str(rng.choice(["full", "white", "none"], p=[0.7, 0.2, 0.1]))
+        fill = str(rng.choice(["full", "page", "none"], p=[0.7, 0.2, 0.1]))
         return replace(
             line,
             marker=markers[k],

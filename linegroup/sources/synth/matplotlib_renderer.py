@@ -21,7 +21,7 @@ from matplotlib.patches import Polygon, Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from linegroup.sources.synth.spec import Axis, Box, Chart, Line, Panel, Rendering, Shape
+from linegroup.sources.synth.spec import Axis, Box, Chart, Colour, Line, Panel, Rendering, Shape
 
 _MARKS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "plus": "+", "cross": "x", "down": "v"}
 _BELOW, _LINES, _ABOVE = 1.5, 2.0, 3.0
@@ -65,12 +65,11 @@ def _black_share(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _blacken(artist: Line2D) -> None:
-    """Black and opaque; what a marker is filled with, if not with its line's colour, white: it hides, it is no ink."""
+    """Black and opaque; the page's colour in a marker becomes white: it hides, it is no ink."""
     artist.set_alpha(None)
-    filled = artist.get_markerfacecolor()
     artist.set_color("black")
     artist.set_markeredgecolor("black")
-    artist.set_markerfacecolor(filled if filled in ("none", "white") else "black")
+    artist.set_markerfacecolor({"page": "white", "none": "none"}.get(artist.get_gid() or "", "black"))
 
 
 class _Picture:
@@ -88,6 +87,7 @@ class _Picture:
             "fontsize": chart.font_size * self.points,
             "color": chart.ink,
         }
+        self.page: Colour = chart.page
         self.lines: list[list[Line2D]] = []
         self.covering: list[Text | matplotlib.legend.Legend] = []
         for panel in chart.panels:
@@ -120,6 +120,7 @@ class _Picture:
     def _add_panel(self, panel: Panel, with_lines: bool) -> None:
         height, width = self.chart.size
         left, top, right, bottom = panel.box
+        self.page = panel.fill or self.chart.page
         place = (left / width, 1 - bottom / height, (right - left) / width, (bottom - top) / height)
         axes = self.figure.add_axes(place, facecolor=panel.fill or self.chart.page)
         axes.set_axisbelow(True)
@@ -236,9 +237,9 @@ class _Picture:
         return artists
 
     def _marks(self, line: Line, x: NDArray[np.float64], y: NDArray[np.float64]) -> Line2D:
-        face: Any = {"full": line.colour, "white": "white", "none": "none"}[line.marker_fill]
+        face: Any = {"full": line.colour, "page": self.page, "none": "none"}[line.marker_fill]
         edge = max(0.8, min(line.thickness, 0.25 * line.marker_size))
-        return Line2D(
+        marks = Line2D(
             x,
             y,
             linestyle="none",
@@ -249,6 +250,8 @@ class _Picture:
             markeredgewidth=edge * self.points,
             alpha=line.opacity,
         )
+        marks.set_gid(line.marker_fill)
+        return marks
 
     def _add_shape(self, axes: Axes, shape: Shape) -> None:
         where: dict[str, Any] = {"transform": axes.transAxes, "zorder": _ABOVE if shape.above else _BELOW}

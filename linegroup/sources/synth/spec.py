@@ -50,7 +50,7 @@ class Line:
         drawn: False: markers only.
         marker: One of `MARKERS`, or "".
         marker_size: Pixels across.
-        marker_fill: `full`, `white` (hides the line below) or `none`.
+        marker_fill: `full`, `page` (its colour, hides the line below) or `none`.
         marker_xy: `(m, 2)`, their places.
         name: As the legend has it.
     """
@@ -191,7 +191,7 @@ class Rendering:
     Attributes:
         pixels: `(h, w, 3) uint8` RGB, the whole chart.
         coverage: For each line of `Chart.lines` `(h, w) uint8`: 255 × the share of the pixel under its ink, drawn
-            alone; what white-filled markers hide is no ink.
+            alone; what markers filled with the page's colour hide is no ink.
         covers: Boxes in pixels that hide the lines below them (opaque legends, boxed text).
     """
 

@@ -96,7 +96,7 @@ class _Picture:
     def inks(self, numbered: list[tuple[int, Line]]) -> str:
         """Up to three lines with the numbers of their panels, each alone in a colour channel, on black.
 
-        Blended by `screen`, channels do not touch each other; the white inside of a marker becomes black.
+        Blended by `screen`, channels do not touch each other; the page's colour in a marker becomes black.
         """
         height, width = self.chart.size
         body = [f'<rect width="{width}" height="{height}" fill="#000"/>']
@@ -236,7 +236,7 @@ class _Picture:
             f' text-anchor="{anchor}" fill="{fill}" {more}>{escape(text)}</text>'
         )
 
-    def _line(self, line: Line, panel: Panel, hidden: str = "#fff") -> str:
+    def _line(self, line: Line, panel: Panel, hidden: str = "") -> str:
         body, opacity = "", line.opacity
         if line.drawn:
             parts = [to_pixels(part, panel.box) + 0.5 for part in line.parts()]
@@ -245,11 +245,13 @@ class _Picture:
             body = f'<path d="{path}" {_stroke(line.colour, line.thickness, line.dash, opacity)} {caps}/>'
         if line.marker:
             places = to_pixels(line.marker_xy, panel.box) + 0.5
-            body += "".join(self._mark(line, x, y, opacity, hidden) for x, y in places)
+            body += "".join(
+                self._mark(line, x, y, opacity, hidden or _rgb(panel.fill or self.chart.page)) for x, y in places
+            )
         return body
 
-    def _mark(self, line: Line, x: float, y: float, opacity: float, hidden: str = "#fff") -> str:
-        fill = {"full": _rgb(line.colour), "white": hidden, "none": "none"}[line.marker_fill]
+    def _mark(self, line: Line, x: float, y: float, opacity: float, hidden: str) -> str:
+        fill = {"full": _rgb(line.colour), "page": hidden, "none": "none"}[line.marker_fill]
         fill = "none" if line.marker in _OPEN else fill
         edge = max(0.8, min(line.thickness, 0.25 * line.marker_size)) / line.marker_size
         place = f'transform="translate({_n(x)} {_n(y)}) scale({_n(line.marker_size)})"'
@@ -306,7 +308,7 @@ class _Picture:
             x, y = left + 0.4 * self.size + (k % columns) * wide, top + (k // columns + 0.75) * row
             path = f'<path d="M{_n(x)} {_n(y)}h{_n(0.85 * key)}" {_stroke(line.colour, line.thickness, line.dash)}/>'
             body.append(path if line.drawn else "")
-            body.append(self._mark(line, x + 0.42 * key, y, 1.0) if line.marker else "")
+            body.append(self._mark(line, x + 0.42 * key, y, 1.0, _rgb(self.chart.page)) if line.marker else "")
             body.append(self._text(x + key, y + 0.35 * self.size, line.name, scale=0.9))
         return body
 
