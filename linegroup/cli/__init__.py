@@ -32,6 +32,9 @@ def start(
 ) -> None:
     r"""Pictures of lines go in; every line comes out as its own object: label image, JSON, overlay.
 
+    A look at generated charts, which training may use without end:
+      linegroup synth preview
+
     The whole way, on the charts of this repository:
       linegroup shard --annotations examples/real_charts/annotations.json \
                       --images examples/real_charts --out shards

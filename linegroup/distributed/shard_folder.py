@@ -109,12 +109,7 @@ def finish(job: FolderJob, folder: Folder, plan: Plan, results: Sequence[PartRes
     write_atomic(job.out / REJECTS, lambda stream: copy_rejects(folder, parts, stream))
     rejects = plan.rejects + sum(result.rejects for result in results)
     manifest = _manifest(job, plan, results, rejects)
-    if job.strict and rejects:
-        # The pictures may be mended before the next run: these parts are looked at again.
-        for part, result in zip(parts, results, strict=True):
-            if result.rejects:
-                folder.record(part).unlink()
-        _check_strict(job, rejects)
+    _check_strict(job, rejects)
     if manifest.samples == 0:
         raise UserError(f"{job.input_name} holds no usable picture.{_first_rejects(job, rejects)}")
     for split, counts in manifest.splits.items():

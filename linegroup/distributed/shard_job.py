@@ -336,9 +336,10 @@ def _done_before(job: FolderJob, folder: Folder, part: Part) -> PartResult | Non
         files = tuple(ShardFile.model_validate(file) for file in record["files"])
     except (FileNotFoundError, ValueError, LookupError):
         return None
-    if not all(is_intact(job.out, file) for file in files):
+    # What was rejected is looked at again: its picture may be there by now, or another folder was named.
+    if record["rejects"] or not all(is_intact(job.out, file) for file in files):
         return None
-    return PartResult(number=part.number, files=files, rejects=len(record["rejects"]), reused=True)
+    return PartResult(number=part.number, files=files, reused=True)
 
 
 def _load_plan(folder: Folder) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import Field as Setting
 from pydantic import model_validator
@@ -13,7 +13,7 @@ from linegroup.distributed.shard_job import Folder, FolderJob, Part, Plan, job_s
 from linegroup.files import write_bytes
 from linegroup.sample import Sample
 from linegroup.sources.coco import Reject
-from linegroup.sources.synth import CATEGORY, open_stream
+from linegroup.sources.synth import CATEGORY, absolute_source, open_stream
 
 
 class SynthJob(FolderJob):
@@ -32,6 +32,10 @@ class SynthJob(FolderJob):
         if list(self.numbers) != sorted(set(self.numbers)) or any(number < 0 for number in self.numbers):
             raise ValueError("numbers are at least 0 and ascend, each once")
         return self
+
+    def absolute(self) -> Self:
+        """See `FolderJob`."""
+        return super().absolute().model_copy(update={"stream": absolute_source(self.stream)})
 
     def check_input(self) -> None:
         """See `FolderJob`."""

@@ -12,7 +12,7 @@ from linegroup.config import Config, DataConfig
 from linegroup.errors import UserError, unknown_name
 from linegroup.plans import BatchPlan
 from linegroup.shards import ShardSet, category_name
-from linegroup.sources.synth import CATEGORY, SCHEME, STREAMS, SampleStream, is_stream, open_stream
+from linegroup.sources.synth import CATEGORY, SCHEME, STREAMS, SampleStream, absolute_source, is_stream, open_stream
 
 STREAM_CATEGORIES: Mapping[int, str] = {1: CATEGORY}
 """What is drawn in the samples of a stream."""
@@ -146,7 +146,7 @@ def _open(name: str) -> ShardSet | SampleStream:
 
 
 def _absolute(name: str) -> str:
-    return name if is_stream(name) else str(_folder(name).absolute())
+    return absolute_source(name) if is_stream(name) else str(_folder(name).absolute())
 
 
 def _folder(name: str) -> Path:

@@ -539,3 +539,13 @@ def test_ray_is_not_started_when_there_is_nothing_to_do(charts, tmp_path, monkey
     make_shards_serial(job_for(charts, tmp_path / "out"))
     monkeypatch.setattr(job_module, "start_ray", None)
     assert make_shards(job_for(charts, tmp_path / "out")).made == 0
+
+
+def test_what_was_rejected_is_looked_at_again(charts, tmp_path):
+    """Pictures that were not there, or another folder: an unfinished job does not keep its rejects."""
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    with pytest.raises(UserError, match="no usable picture"):
+        make_shards_serial(ShardJob(annotations=charts / "a.json", images=nothing, out=tmp_path / "out"))
+    manifest = make_shards_serial(job_for(charts, tmp_path / "out"))
+    assert (manifest.samples, manifest.rejects) == (CHARTS, 0)

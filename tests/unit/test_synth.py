@@ -17,7 +17,7 @@ from linegroup.images import decode
 from linegroup.masks import decode as decode_runs
 from linegroup.shards import ShardSet
 from linegroup.sources.coco import read_coco, write_coco
-from linegroup.sources.synth import open_stream
+from linegroup.sources.synth import absolute_source, open_stream
 from linegroup.sources.synth.charts import RENDERERS, ChartStream, chart_stream, remake
 from linegroup.sources.synth.curves import FAMILIES
 from linegroup.sources.synth.distribution import ChartDistribution
@@ -25,6 +25,7 @@ from linegroup.sources.synth.draw import draw_chart
 from linegroup.sources.synth.palettes import PALETTES
 from linegroup.sources.synth.spec import clip_parts
 from linegroup.sources.synth.statistics import describe
+from linegroup.sources.synth.validation import balanced
 from linegroup.sources.synth.writing import draw_in_order
 from linegroup.targets import draw_targets
 
@@ -326,6 +327,7 @@ def test_the_whole_distribution_can_be_printed_and_read_back(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(run("synth", "charts", "--seed", 4, "--set", "grid=0.25", "--show-config"))
     assert yaml.safe_load(path.read_text())["grid"] == 0.25
+    assert absolute_source(f"synth:charts?config={path}&seed=2").startswith("synth:charts?config=%2F")
     assert open_stream(f"synth:charts?config={path}").digest == open_stream("synth:charts?seed=4&grid=0.25").digest
 
 
@@ -333,3 +335,40 @@ def test_preview(tmp_path):
     out = tmp_path / "sheet.png"
     run("synth", "preview", "--count", 3, "--columns", 2, "--out", out)
     assert decode(out.read_bytes()).pixels.shape[1] > 1200
+
+
+# The frozen validation split
+
+
+@pytest.mark.slow
+def test_the_frozen_split_holds_what_it_was_chosen_for():
+    samples = list(draw_in_order("synth:validation", range(300), workers=2))
+    assert [sample.id for sample in samples] == list(range(300))
+    share = {tag: sum(tag in sample.tags for sample in samples) / 300 for tag in {t for s in samples for t in s.tags}}
+    assert abs(share["renderer_svg"] - 0.42) < 0.03
+    wanted = ("same_color", "dashed", "thin", "crossing", "dense", "markers", "scan", "jpeg", "black", "step", "noisy")
+    assert {tag: share[tag] for tag in wanted if share[tag] < 0.2} == {}
+    rare = ("parallel", "loop", "panels", "twin", "dark", "greyscale", "similar_color", "same_style", "gaps", "blur")
+    assert {tag: share[tag] for tag in rare if share[tag] < 0.09} == {}
+    counts = {name: np.array([s.meta["statistics"][name] for s in samples]) for name in samples[0].meta["statistics"]}
+    assert 5 < counts["lines"].mean() < 6
+    assert set(counts["lines"]) >= set(range(1, 13))
+    assert 10 < counts["crossings"].mean() < 15
+    assert np.median(counts["crossings"]) >= 6
+    assert 0.09 < counts["near"].mean() < 0.16
+
+
+def test_the_frozen_split_is_this_generators():
+    stream = open_stream("synth:validation")
+    assert stream.read(7).id == 7
+    assert stream.digest == open_stream("synth:validation").digest
+    with pytest.raises(UserError, match="has 300 charts"):
+        stream.read(300)
+    with pytest.raises(UserError, match="frozen"):
+        open_stream("synth:validation?seed=1")
+
+
+def test_rare_tags_are_chosen_first():
+    tags = {number: ["common"] for number in range(50)} | {50: ["common", "rare"], 60: ["other"]}
+    assert {50, 60} <= set(balanced(tags, 4))
+    assert balanced(tags, 100) == sorted(tags)

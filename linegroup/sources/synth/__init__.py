@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from linegroup.config import settings_tree
 from linegroup.errors import UserError, unknown_name
 from linegroup.sources.synth.charts import CATEGORY, chart_stream
 from linegroup.sources.synth.validation import validation_stream
 
-__all__ = ["CATEGORY", "SCHEME", "STREAMS", "SampleStream", "is_stream", "open_stream"]
+__all__ = ["CATEGORY", "SCHEME", "STREAMS", "SampleStream", "absolute_source", "is_stream", "open_stream"]
 
 SCHEME = "synth:"
 """What the name of a generated source begins with."""
@@ -41,6 +41,15 @@ def is_stream(source: str) -> bool:
     return source.startswith(SCHEME)
 
 
+def absolute_source(source: str) -> str:
+    """The name with the path of its `config` absolute, for processes that work in other folders."""
+    name, _, query = source.partition("?")
+    pairs = _pairs(source, query)
+    if not any(key == "config" for key, _ in pairs):
+        return source
+    return f"{name}?{urlencode([(k, str(Path(v).absolute()) if k == 'config' else v) for k, v in pairs])}"
+
+
 def open_stream(source: str) -> SampleStream:
     """The stream of a name such as `synth:charts`, `synth:charts?seed=7` or `synth:charts?config=my.yaml&grid=0`.
 
@@ -53,10 +62,14 @@ def open_stream(source: str) -> SampleStream:
     name, _, query = source.removeprefix(SCHEME).partition("?")
     if not is_stream(source) or name not in STREAMS:
         raise unknown_name("generated source", source, [SCHEME + known for known in STREAMS])
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError:
-        raise UserError(f"{source}: after ? write settings as key=value, joined by &.") from None
+    pairs = _pairs(source, query)
     config = next((Path(value) for key, value in pairs if key == "config"), None)
     overrides = [f"{key}={value}" for key, value in pairs if key != "config"]
     return STREAMS[name](settings_tree(config, overrides))
+
+
+def _pairs(source: str, query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise UserError(f"{source}: after ? write settings as key=value, joined by &.") from None
