@@ -50,7 +50,7 @@ def test_a_job_that_was_stopped_goes_on(tmp_path):
 def test_chosen_numbers(tmp_path):
     make_shards_serial(job(tmp_path / "out", numbers=(3, 8, 11, 40, 41), split="val"))
     assert ShardSet(tmp_path / "out", "val").ids.tolist() == [3, 8, 11, 40, 41]
-    with pytest.raises(UserError, match="ascending"):
+    with pytest.raises(UserError, match="ascend"):
         job(tmp_path / "bad", numbers=(3, 3))
 
 
