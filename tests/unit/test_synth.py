@@ -19,13 +19,13 @@ from linegroup.shards import ShardSet
 from linegroup.sources.coco import read_coco, write_coco
 from linegroup.sources.synth import absolute_source, open_stream
 from linegroup.sources.synth.charts import RENDERERS, ChartStream, chart_stream, remake
+from linegroup.sources.synth.choosing import balanced
 from linegroup.sources.synth.curves import FAMILIES
 from linegroup.sources.synth.distribution import ChartDistribution
 from linegroup.sources.synth.draw import draw_chart
 from linegroup.sources.synth.palettes import PALETTES
 from linegroup.sources.synth.spec import clip_parts
 from linegroup.sources.synth.statistics import describe
-from linegroup.sources.synth.validation import balanced
 from linegroup.sources.synth.writing import draw_in_order
 from linegroup.targets import draw_targets
 
