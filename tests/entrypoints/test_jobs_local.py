@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from linegroup.cli import app
 from linegroup.config import load_config
 from linegroup.distributed.coco_job import load_job
+from linegroup.distributed.synth_job import load_synth_job
 from linegroup.sources.coco import write_coco
 from linegroup.testing import random_sample
 
@@ -96,6 +97,8 @@ def test_every_recipe_is_one():
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         if path.stem == "shards":
             load_job(path, {})
+        elif path.stem == "synth":
+            load_synth_job(path, {"out": "shards"})
         elif path.stem == "evaluate":
             assert tree.keys() <= {"model", "data", "split", "limit", "device", "out", "overrides"}
         else:
