@@ -85,7 +85,8 @@ def test_picture_and_coverage_stay_together(case, seed):
     done = run(case, seed)
     mask = done.drawing.coverage[0] >= COVERED
     dark = ink(done, near=grown(mask, 8))
-    assert (dark & grown(mask, 1)).sum() >= 0.97 * dark.sum()
+    # A threshold makes specks of the paper too.
+    assert (dark & grown(mask, 1)).sum() >= (0.9 if case == "binary" else 0.97) * dark.sum()
     assert (mask & grown(dark, 1)).sum() >= 0.97 * mask.sum()
     assert np.abs(beside(done.drawing.lines[0], dark)).max() < 0.4
 

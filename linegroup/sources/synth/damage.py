@@ -153,13 +153,12 @@ class _Work:
             pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
         self.drawing = replace(self.drawing, pixels=pixels)
 
-    def warp(self, matrix: NDArray[np.float64], size: tuple[int, int], pixels: Pixels) -> None:
-        """Another place for everything; `pixels` is the picture there already."""
-        scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    def move(self, matrix: NDArray[np.float64], place: Callable[[Pixels], Pixels], pixels: Pixels) -> None:
+        """Another place for everything: `matrix` maps points, `place` coverage; `pixels` are there already."""
         lines = tuple(xy @ matrix[:, :2].T + matrix[:, 2] for xy in self.drawing.lines)
-        coverage = tuple(_warp_coverage(plane, matrix, size, scale) for plane in self.drawing.coverage)
+        coverage = tuple(place(plane) for plane in self.drawing.coverage)
         self.drawing = Drawing(pixels, lines, coverage)
-        self.scale *= scale
+        self.scale *= float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
     def stored(self, profile: str) -> Damaged:
         content = _STORE[self.format](self)
@@ -274,7 +273,12 @@ def _resize(work: _Work, scale: float, method: int) -> None:
         method = cv2.INTER_AREA
     pixels = np.asarray(cv2.resize(work.drawing.pixels, size[::-1], interpolation=method), dtype=np.uint8)
     sy, sx = size[0] / height, size[1] / width
-    work.warp(np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5]]), size, pixels)
+    exact = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+
+    def place(plane: Pixels) -> Pixels:
+        return np.asarray(cv2.resize(plane, size[::-1], interpolation=exact), dtype=np.uint8)
+
+    work.move(np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5]]), place, pixels)
 
 
 def _resample(work: _Work) -> None:
@@ -332,7 +336,8 @@ def _put_in_window(work: _Work) -> None:
     if rng.random() < 0.5:
         cv2.line(page, (0, top - 1), (page.shape[1], top - 1), (int(shade * 0.8),) * 3, 1)
     work.note("window")
-    work.warp(np.array([[1.0, 0, side], [0, 1, top]]), page.shape[:2], page)
+    around = ((top, side), (side, side))
+    work.move(np.array([[1.0, 0, side], [0, 1, top]]), lambda plane: np.pad(plane, around), page)
 
 
 def _skew(work: _Work) -> None:
@@ -350,7 +355,8 @@ def _skew(work: _Work) -> None:
         borderValue=paper,
     )
     work.note("skew", degrees=angle)
-    work.warp(np.asarray(matrix, dtype=np.float64), (height, width), np.asarray(pixels, dtype=np.uint8))
+    turn = np.asarray(matrix, dtype=np.float64)
+    work.move(turn, lambda plane: _turned(plane, turn), np.asarray(pixels, dtype=np.uint8))
 
 
 class _Plane:
@@ -411,8 +417,10 @@ def _binarise(ink: _Plane, work: _Work) -> None:
     grey = np.clip(ink.value.mean(axis=2), 0, 255).astype(np.uint8)
     if work.chance(0.5):
         level, black = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-        if work.chance(0.5):  # a lighter hand keeps thin and pale lines
-            black = np.where(grey > min(235.0, level + work.uniform((0, 50))), np.uint8(255), np.uint8(0))
+        if work.chance(0.5):  # a lighter hand keeps thin and pale lines, and a little of the paper
+            paper = float(np.quantile(grey, 0.2))
+            cut = level + work.uniform((0.0, 0.7)) * max(0.0, paper - level)
+            black = np.where(grey > cut, np.uint8(255), np.uint8(0))
     else:
         black = cv2.adaptiveThreshold(
             grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 31, work.uniform((8, 20))
@@ -421,29 +429,23 @@ def _binarise(ink: _Plane, work: _Work) -> None:
     ink.value = np.repeat(np.asarray(black, dtype=np.float32)[..., None], 3, axis=2)
 
 
-def _warp_coverage(
-    plane: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int], scale: float
-) -> NDArray[np.uint8]:
-    """Coverage at its new place; averaged where the picture gets smaller. Only the ink's bounding box is worked on."""
-    out = np.zeros(size, dtype=np.uint8)
+def _turned(plane: Pixels, matrix: NDArray[np.float64]) -> Pixels:
+    """Coverage turned a little, in a picture of the same size. Only the ink's bounding box is worked on."""
+    height, width = plane.shape
+    out = np.zeros_like(plane)
     rows, columns = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
     if not len(rows):
         return out
     y0, y1, x0, x1 = max(0, rows[0] - 2), rows[-1] + 3, max(0, columns[0] - 2), columns[-1] + 3
-    part = plane[y0:y1, x0:x1]
     corners = np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]]) @ matrix[:, :2].T + matrix[:, 2]
-    left, top = np.clip(np.floor(corners.min(axis=0)) - 1, 0, size[::-1]).astype(int)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 2, 0, size[::-1]).astype(int)
+    left, top = np.clip(np.floor(corners.min(axis=0)) - 1, 0, (width, height)).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 2, 0, (width, height)).astype(int)
     if right <= left or bottom <= top:
         return out
-    if scale < 1:
-        # An average over what falls into a new pixel: wide enough that no ink is stepped over.
-        reach = 0.35 * (1 / scale - 1) + 0.15
-        part = np.asarray(cv2.GaussianBlur(part, (0, 0), reach), dtype=np.uint8)
     local = matrix.copy()
     local[:, 2] += matrix[:, :2] @ (x0, y0) - (left, top)
-    moved = cv2.warpAffine(part, local, (int(right - left), int(bottom - top)), flags=cv2.INTER_LINEAR)
-    out[top:bottom, left:right] = moved
+    size = (int(right - left), int(bottom - top))
+    out[top:bottom, left:right] = cv2.warpAffine(plane[y0:y1, x0:x1], local, size, flags=cv2.INTER_LINEAR)
     return out
 
 
