@@ -29,7 +29,7 @@ from torch import Tensor
 
 from linegroup.batches import BatchBuilder, sample_pixels
 from linegroup.config import Config, load_config
-from linegroup.losses.foreground import foreground_loss
+from linegroup.losses.binary_map import binary_map_loss
 from linegroup.model import LineModel
 from linegroup.plans import BatchPlan
 from linegroup.sample import Sample
@@ -89,7 +89,7 @@ class MaskDataset(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 def loop_loss(embedding: Tensor, logits: Tensor, masks: list[Tensor], config: Config) -> Tensor:
     """The discriminative loss image by image and line by line."""
     loss = config.loss
-    total = foreground_loss(logits, torch.stack([m.any(dim=0) for m in masks]).bool(), torch.ones_like(logits).bool())
+    total = binary_map_loss(logits, torch.stack([m.any(dim=0) for m in masks]).bool(), torch.ones_like(logits).bool())
     for features, mask in zip(embedding, masks, strict=True):
         single = mask.sum(dim=0) == 1
         means, variance = [], embedding.new_zeros(())

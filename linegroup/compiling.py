@@ -1,20 +1,57 @@
-"""Loops as machine code: the one way that numba is used."""
+"""Loops as machine code: the one way that numba is used.
+
+`COMPILES` says whether they are; else they run as Python, which is right but slow.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from numba import njit
+try:
+    from numba import config, njit
+
+    COMPILES: bool = not config.DISABLE_JIT  # type: ignore[attr-defined]
+except ImportError:  # none for this platform, or a broken one
+    COMPILES = False
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+def threads() -> int:
+    """Threads to spread long loops over: OMP_NUM_THREADS, which Ray sets to a worker's share, else all cores."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(text)) if text.isdigit() else len(os.sched_getaffinity(0))
+
+
 def compiled(function: _Function) -> _Function:
-    """Machine code that releases the interpreter; kept on disk where that is possible."""
+    """Machine code that releases the interpreter; kept on disk where that is possible.
+
+    Arithmetic is done as written: sums have the order of the loop.
+    """
+    return _compile(function, {})
+
+
+def inlined(function: _Function) -> _Function:
+    """As `compiled`, and part of whatever calls it: for small steps of inner loops that take many arrays."""
+    return _compile(function, {"forceinline": True})
+
+
+def inlined_freely(function: _Function) -> _Function:
+    """As `inlined`, but sums may be taken in any order, products fused into them, and nothing is NaN.
+
+    For bounds that leave a margin for rounding.
+    """
+    return _compile(function, {"forceinline": True, "fastmath": {"reassoc", "contract", "nsz", "nnan"}})
+
+
+def _compile(function: _Function, options: dict[str, Any]) -> _Function:
+    if not COMPILES:
+        return function
     made: Any
     try:
-        made = njit(cache=True, nogil=True)(function)
+        made = njit(cache=True, nogil=True, **options)(function)
     except RuntimeError:  # what numba raises where no folder can be written: read-only images, users without a home
-        made = njit(nogil=True)(function)
+        made = njit(nogil=True, **options)(function)
     return cast(_Function, made)

@@ -107,6 +107,7 @@ class LossConfig(Section):
     distance: float = Setting(1.0, ge=0)
     regularization: float = Setting(0.001, ge=0)
     foreground: float = Setting(1.0, ge=0)
+    crossing: float = Setting(1.0, ge=0)
 
 
 class GroupingConfig(Section):
@@ -137,8 +138,27 @@ class GroupingConfig(Section):
     use_spatial: bool = Setting(False, description="Append positions to the features.")
     spatial_weight: float = Setting(0.01, ge=0, description="Embedding units per pixel.")
     l2_normalize: bool = Setting(False, description="Only for embeddings trained normalised.")
+    bandwidth: float | None = Setting(
+        None, gt=0, description="Margin grouper: radius of a line around its mean. Default: loss.delta_v of the model."
+    )
+    margin: float | None = Setting(
+        None, gt=0, description="Margin grouper: half the distance of two lines' means. Default: loss.delta_d."
+    )
+    most_clusters: int = Setting(12, ge=1, le=64, description="K-means and GMM try 1 up to so many clusters.")
+    crossing_threshold: float = Setting(
+        0.5, gt=0, description="Candidates that are crossings with this probability are assigned after the clustering."
+    )
     max_candidate_points: int = Setting(
-        20_000, ge=1, description="More candidates are sampled (seeded); the rest join the nearest cluster."
+        500_000, ge=1, description="More candidates are sampled (seeded); the rest join the nearest cluster."
+    )
+    max_work: int = Setting(
+        500_000_000,
+        ge=0,
+        description="Steps of about 50 ns that a clustering may take; 0: no limit. Points of an untrained model lie"
+        " almost evenly and need most.",
+    )
+    over_work: Literal["sample", "error"] = Setting(
+        "sample", description="Beyond max_work: cluster a seeded sample and assign the rest, or stop with an error."
     )
     noise: Literal["drop", "assign"] = Setting("assign", description="What becomes of pixels without a cluster.")
     min_pixels: int = Setting(10, ge=1, description="Smaller groups are noise.")
@@ -218,6 +238,14 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     ray: RayConfig = RayConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def decoding(self) -> GroupingConfig:
+        """The grouping, with the margins of the loss where it names none of its own."""
+        margins = {"bandwidth": self.loss.delta_v, "margin": self.loss.delta_d}
+        return self.grouping.model_copy(
+            update={name: value for name, value in margins.items() if getattr(self.grouping, name) is None}
+        )
 
     @model_validator(mode="after")
     def _places_are_those_of_use(self) -> Config:

@@ -68,10 +68,7 @@ class Prediction:
     @cached_property
     def lines(self) -> tuple[LineRecord, ...]:
         """The lines 1..K, traced when first asked for."""
-        order = np.argsort(self.groups.labels, kind="stable")
-        sizes = np.bincount(self.groups.labels, minlength=self.groups.count + 1)
-        parts = np.split(order, np.cumsum(sizes)[:-1])[1:]
-        return tuple(self._line(k + 1, part) for k, part in enumerate(parts))
+        return tuple(self._line(k + 1, part) for k, part in enumerate(self.groups.members))
 
     @cached_property
     def document(self) -> LinesDocument:

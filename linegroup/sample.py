@@ -149,6 +149,7 @@ class Field:
         colour: `(N, 3) float32`, CIE Lab (L 0..100).
         size: `(height, width)` of the picture.
         page: `(P, 3) float32`, Lab colours of the paper, the commonest first; P = 0 where unknown.
+        crossing: `(N,) float32` in [0, 1], probability that lines cross there; zeros where nothing says so.
     """
 
     positions: NDArray[np.int32]
@@ -157,14 +158,18 @@ class Field:
     colour: NDArray[np.float32]
     size: tuple[int, int]
     page: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
+    crossing: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
 
     def __post_init__(self) -> None:
         n = len(self.positions)
+        if not len(self.crossing):
+            object.__setattr__(self, "crossing", np.zeros(n, dtype=np.float32))
         shapes = {
             "positions": (self.positions.shape, (n, 2)),
             "features": (self.features.shape, (n, self.features.shape[-1])),
             "foreground": (self.foreground.shape, (n,)),
             "colour": (self.colour.shape, (n, 3)),
+            "crossing": (self.crossing.shape, (n,)),
         }
         for name, (got, expected) in shapes.items():
             if got != expected:
@@ -189,10 +194,16 @@ class Maps:
     Attributes:
         embedding: `(D, height, width) float32`.
         foreground: `(height, width) float32` in [0, 1], probability of being on a line.
+        crossing: `(height, width) float32` in [0, 1], probability that lines cross there; zeros where nothing says so.
     """
 
     embedding: NDArray[np.float32]
     foreground: NDArray[np.float32]
+    crossing: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+
+    def __post_init__(self) -> None:
+        if not self.crossing.size:
+            object.__setattr__(self, "crossing", np.zeros(self.foreground.shape, dtype=np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,10 +213,14 @@ class Groups:
     Attributes:
         labels: `(N,) int32` beside the field's positions; 0 = noise or none, 1..K = lines.
         scores: `(K,) float32` in [0, 1], how sure the grouper is of each line.
+        shared: `(M, 2) int32`, further lines of pixels that lie on several: (pixel, line).
+        notes: What was done otherwise than asked, in words.
     """
 
     labels: NDArray[np.int32]
     scores: NDArray[np.float32]
+    shared: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         found = np.unique(self.labels)
@@ -219,6 +234,15 @@ class Groups:
     def count(self) -> int:
         """Number of lines K."""
         return len(self.scores)
+
+    @property
+    def members(self) -> list[NDArray[np.int64]]:
+        """The pixels of each line 1..K, ascending; shared ones stand with each of theirs."""
+        pixels = np.concatenate([np.arange(len(self.labels)), self.shared[:, 0]])
+        lines = np.concatenate([self.labels, self.shared[:, 1]])
+        order = np.lexsort((pixels, lines))
+        sizes = np.bincount(lines, minlength=self.count + 1)
+        return np.split(pixels[order], np.cumsum(sizes)[:-1])[1:]
 
     @property
     def noise_ratio(self) -> float:

@@ -76,8 +76,10 @@ def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Fie
     lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
     if maps is None:
         features, foreground = np.zeros((len(ys), 0), dtype=np.float32), np.ones(len(ys), dtype=np.float32)
+        crossing = np.zeros(len(ys), dtype=np.float32)
     else:
         features, foreground = np.ascontiguousarray(maps.embedding[:, ys, xs].T), maps.foreground[ys, xs]
+        crossing = maps.crossing[ys, xs]
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
     size = (pixels.shape[0], pixels.shape[1])
-    return Field(positions, features, foreground, np.asarray(lab[ys, xs]), size, page_colours(pixels))
+    return Field(positions, features, foreground, np.asarray(lab[ys, xs]), size, page_colours(pixels), crossing)

@@ -13,6 +13,7 @@ from linegroup.grouping.clustering import empty_groups, number_lines
 from linegroup.grouping.fragments import drop_legend_keys, drop_outlines, filled_areas, keep_lines, split_line, text
 from linegroup.grouping.inks import find_inks
 from linegroup.grouping.structure import find_structure
+from linegroup.grouping.workspace import Workspace
 from linegroup.sample import Field, Groups
 
 Mask = NDArray[np.bool_]
@@ -30,7 +31,7 @@ class _Chart:
     contrast: NDArray[np.float32]
 
 
-def group_classical(field: Field, config: GroupingConfig) -> Groups:
+def group_classical(workspace: Workspace, config: GroupingConfig) -> Groups:
     """Lines are inks of their own colour that run through the plot area.
 
     Axes, frame and grid go first, and with them all ink outside their box; then filled areas and text.
@@ -40,6 +41,7 @@ def group_classical(field: Field, config: GroupingConfig) -> Groups:
 
     Meant for the candidates `non_background`.
     """
+    field = workspace.field
     if not len(field):
         return empty_groups(0)
     chart = _open_out(field)

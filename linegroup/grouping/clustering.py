@@ -1,68 +1,106 @@
-"""What every clustering grouper shares: features in, sampling, noise, numbering."""
+"""What every grouper by clustering shares: which points, what becomes of the rest, numbering."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError
-from linegroup.sample import Field, Groups
-
-Features = NDArray[np.float32]
-Labels = NDArray[np.int64]
-"""`(N,)`, -1 = noise, 0..K-1 = clusters, as scikit-learn has it."""
+from linegroup.grouping.crossings import share_crossings
+from linegroup.grouping.dbscan import Labels
+from linegroup.grouping.engine.budget import WorkExceeded
+from linegroup.grouping.engine.neighbours import nearest_labels
+from linegroup.grouping.engine.tree import PointTree, build_tree
+from linegroup.grouping.workspace import Points, Workspace
+from linegroup.sample import Groups
 
 LEAST_SAMPLES = 20
 """Smallest number that a share of the candidates may come to."""
 
+Clustering = Callable[[Points, GroupingConfig], Labels]
+"""Labels `(M,)` of the chosen points, -1 = noise."""
 
-def cluster_field(
-    field: Field, config: GroupingConfig, cluster: Callable[[Features, GroupingConfig], Labels]
-) -> Groups:
+_log = logging.getLogger(__name__)
+
+
+def cluster_field(workspace: Workspace, config: GroupingConfig, cluster: Clustering) -> Groups:
     """Group a field by clustering its features.
 
-    More than `max_candidate_points` candidates are sampled (seeded); each of the others goes the way of
-    the sampled point nearest to it in the features, noise included.
+    Candidates that are crossings are left out and given to the lines around them afterwards, to several
+    where several run through. Of more than `max_candidate_points` a seeded sample is clustered; each of the
+    others goes the way of the sampled point nearest to it in the features, noise included.
 
     Raises:
         UserError: the field has no features, because there is no model.
+        WorkExceeded: the clustering needs more than `max_work`, and `over_work` is "error".
     """
+    field = workspace.field
     if not field.features.shape[1]:
         raise UserError(
             "This grouper clusters embeddings and needs a model; without one choose classical, colour or components."
         )
-    if not len(field):
-        return empty_groups(0)
-    features = prepare_features(field, config)
-    chosen = sample_points(len(field), config)
+    points = workspace.points(config)
+    if not len(points):
+        return empty_groups(len(field))
+    notes: tuple[str, ...] = ()
+    try:
+        found = cluster(points, config)
+    except WorkExceeded:
+        if config.over_work == "error":
+            raise
+        # So many points cannot need more than the allowance, however they lie.
+        whole, points = points, points.sampled(isqrt(2 * config.max_work), config.seed)
+        notes = (f"{len(points)} of {len(whole)} candidates were clustered: all would exceed grouping.max_work.",)
+        _log.warning("%s", notes[0])
+        found = cluster(points, config.model_copy(update={"max_work": 0}))
     labels = np.full(len(field), -1, dtype=np.int64)
-    labels[chosen] = cluster(features[chosen], config)
-    rest = np.setdiff1d(np.arange(len(field)), chosen, assume_unique=True)
-    if len(rest):
-        labels[rest] = labels[chosen][cKDTree(features[chosen]).query(features[rest])[1]]
-    return finish(labels, features, config)
+    labels[points.chosen] = found
+    crossing = field.crossing >= config.crossing_threshold
+    rest = ~crossing
+    rest[points.chosen] = False
+    if rest.any():
+        labels[rest] = nearest_labels(points.tree, found + 1, points.features[rest]) - 1
+    groups = finish(labels, points.features, config, tree=points.tree, settled=~crossing)
+    return replace(share_crossings(field, groups, crossing), notes=notes)
 
 
-def prepare_features(field: Field, config: GroupingConfig) -> Features:
-    """`(N, D)` or, with the spatial term, `(N, D + 2)`; L2-normalised before that when the config says so."""
-    features = field.features
-    if config.l2_normalize:
-        features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    if config.use_spatial:
-        features = np.concatenate([features, field.positions * np.float32(config.spatial_weight)], axis=1)
-    return np.ascontiguousarray(features, dtype=np.float32)
+def finish(
+    labels: Labels,
+    features: NDArray[np.float32],
+    config: GroupingConfig,
+    *,
+    tree: PointTree | None = None,
+    settled: NDArray[np.bool_] | None = None,
+) -> Groups:
+    """Groups from cluster labels: small clusters become noise, noise is dropped or joins the nearest cluster.
 
+    Lines are numbered by their first pixel in raster order. A line's score is the share of its pixels
+    that the clustering itself put there.
 
-def sample_points(count: int, config: GroupingConfig) -> NDArray[np.int64]:
-    """Ascending indices of the points to cluster: all, or `max_candidate_points` of them."""
-    if count <= config.max_candidate_points:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(config.seed).choice(count, config.max_candidate_points, replace=False))
+    Args:
+        labels: `(N,)`, -1 = noise.
+        features: `(N, D)`, in which the nearest cluster is the nearest.
+        config: `min_pixels` and `noise`.
+        tree: Of all features, if there is one.
+        settled: `(N,)`, False for pixels that stay without a line whatever `noise` says.
+    """
+    settled = np.ones(len(labels), dtype=np.bool_) if settled is None else settled
+    sizes = np.bincount(labels[labels >= 0], minlength=1)
+    labels = np.where((labels >= 0) & (sizes[np.maximum(labels, 0)] >= config.min_pixels), labels, -1)
+    sure = labels >= 0
+    lost = ~sure & settled
+    if config.noise == "assign" and sure.any() and lost.any():
+        labels = labels.copy()
+        if tree is None or len(tree.order) != len(labels):
+            tree = build_tree(np.asarray(features, dtype=np.float32))
+        labels[lost] = nearest_labels(tree, labels, features[lost])
+    return number_lines(labels, sure)
 
 
 def share_or_number(value: float, count: int) -> int:
@@ -70,19 +108,9 @@ def share_or_number(value: float, count: int) -> int:
     return max(LEAST_SAMPLES, round(value * count)) if value < 1 else int(value)
 
 
-def finish(labels: Labels, features: NDArray[Any], config: GroupingConfig) -> Groups:
-    """Groups from cluster labels: small clusters become noise, noise is dropped or joins the nearest cluster.
-
-    Lines are numbered by their first pixel in raster order. A line's score is the share of its pixels
-    that the clustering itself put there.
-    """
-    sizes = np.bincount(labels[labels >= 0], minlength=1)
-    labels = np.where((labels >= 0) & (sizes[np.maximum(labels, 0)] >= config.min_pixels), labels, -1)
-    sure = labels >= 0
-    if config.noise == "assign" and sure.any() and not sure.all():
-        labels = labels.copy()
-        labels[~sure] = labels[sure][cKDTree(features[sure]).query(features[~sure])[1]]
-    return number_lines(labels, sure)
+def allowed(config: GroupingConfig) -> int | None:
+    """Steps that a clustering may take; None: as many as it needs."""
+    return config.max_work or None
 
 
 def number_lines(labels: Labels, sure: NDArray[np.bool_]) -> Groups:

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
-from linegroup.grouping.clustering import finish
-from linegroup.sample import Field, Groups
+from linegroup.grouping.clustering import empty_groups, finish
+from linegroup.grouping.workspace import Workspace
+from linegroup.sample import Groups
 
 RADIUS = 18.0
 """Colours nearer than this in Lab are one; about the difference of two neighbouring palette colours."""
@@ -16,13 +17,14 @@ LEAST_SHARE = 0.01
 """Colours with a smaller share of the candidates are noise."""
 
 
-def group_colour(field: Field, config: GroupingConfig) -> Groups:
+def group_colour(workspace: Workspace, config: GroupingConfig) -> Groups:
     """Lines are the modes of the candidates' Lab colours.
 
     The commonest colour takes everything within `RADIUS`, then the commonest of the rest, and so on.
     """
+    field = workspace.field
     if not len(field):
-        return finish(np.empty(0, dtype=np.int64), field.colour, config)
+        return empty_groups(0)
     return finish(colour_modes(field.colour), field.colour, config)
 
 

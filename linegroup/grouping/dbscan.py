@@ -1,146 +1,116 @@
-"""DBSCAN (Ester et al. 1996): dense neighbourhoods that touch are one line."""
+"""DBSCAN (Ester et al. 1996): dense neighbourhoods that touch are one cluster."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from linegroup.compiling import compiled
-from linegroup.config import GroupingConfig
-from linegroup.grouping.clustering import Features, Labels, cluster_field, share_or_number
-from linegroup.sample import Field, Groups
+from linegroup.compiling import COMPILES
+from linegroup.errors import UserError
+from linegroup.grouping.engine.budget import allowance, settle
+from linegroup.grouping.engine.density import core_points, join_core, label_border
+from linegroup.grouping.engine.neighbours import kth_distances
+from linegroup.grouping.engine.plain import plain_dbscan
+from linegroup.grouping.engine.tree import TINY, PointTree, build_tree, checked_points
 
-
-def group_dbscan(field: Field, config: GroupingConfig) -> Groups:
-    """Lines are DBSCAN clusters of the features."""
-    return cluster_field(field, config, _cluster)
-
-
-def _cluster(features: Features, config: GroupingConfig) -> Labels:
-    eps = auto_eps(features, config) if config.auto_eps else config.eps
-    return dbscan(features, eps, share_or_number(config.min_samples, len(features)))
+Labels = NDArray[np.int64]
+"""`(N,)`, -1 = noise, 0..K-1 = clusters, as scikit-learn has it."""
 
 
-def auto_eps(features: Features, config: GroupingConfig) -> float:
-    """The `auto_eps_q` quantile of the distance to the `auto_eps_k`-th neighbour; at least a millionth."""
-    k = min(config.auto_eps_k, len(features) - 1)
-    if k < 1:
-        return config.eps
-    distance = cKDTree(features).query(features, k=[k + 1])[0]
-    return max(float(np.quantile(distance, config.auto_eps_q)), 1e-6)
+def dbscan(features: NDArray[Any], eps: float, min_samples: int, *, max_work: int | None = None) -> Labels:
+    """Labels `(N,)` of points `(N, D)`: exact, Euclidean, identical to scikit-learn's `labels_`.
 
-
-def dbscan(features: Features, eps: float, min_samples: int) -> Labels:
-    """Labels `(N,)` of points `(N, D)`: exact, Euclidean, equal to scikit-learn's `labels_`, numbering included.
-
-    Points are sorted along their widest axis, so that neighbours lie in a window of it. Neighbour lists
-    are never kept, so memory is linear in N; counting stops at `min_samples`, and pairs that are joined
-    already are not measured. Distances are summed in float64.
+    The oracle is `sklearn.cluster.DBSCAN(eps, min_samples, algorithm="kd_tree")`, numbering included:
+    clusters by their first core point, and a point that borders on several is of the first of them. Every
+    decision equals `sum((double)x - (double)y)² <= eps²`; scikit-learn judges some pairs by the root, so the
+    two may differ where a distance rounds to `eps` while its square is another number than `eps²`. Memory is
+    linear in N. Where numba cannot run, SciPy answers the same, more slowly.
 
     Args:
-        features: Finite points.
-        eps: Points at most this far apart are neighbours.
-        min_samples: A point with so many neighbours, itself included, is a core point.
+        features: Finite, float32 or float64.
+        eps: Points at most this far apart are neighbours; above 0.
+        min_samples: A point with so many neighbours, itself included, is a core point; at least 1.
+        max_work: Steps allowed (see `engine/budget.py`); None: all.
+
+    Raises:
+        UserError: points that are not finite or not `(N, D)`, or parameters out of range.
+        WorkExceeded: more than `max_work` would be needed.
     """
-    axis = int(np.argmax(np.ptp(features, axis=0)))
-    order = np.argsort(features[:, axis], kind="stable")
-    points = np.ascontiguousarray(features[order], dtype=np.float64)
-    along = points[:, axis].copy()
-    core = _core_points(points, along, eps, min_samples)
-    parent = _join_core(points, along, core, eps)
-    labels = np.full(len(points), -1, dtype=np.int64)
-    # scikit-learn numbers clusters by their smallest core point.
-    where = np.flatnonzero(core)
-    original = np.full(len(points), len(points), dtype=np.int64)
-    np.minimum.at(original, parent[where], order[where])
-    roots = np.unique(parent[where])
-    rank = np.empty(len(points), dtype=np.int64)
-    rank[roots[np.argsort(original[roots])]] = np.arange(len(roots))
-    labels[where] = rank[parent[where]]
-    _label_border(points, along, core, labels, eps)
-    answer = np.empty_like(labels)
-    answer[order] = labels
+    return dbscan_core(features, eps, min_samples, max_work=max_work)[0]
+
+
+def dbscan_core(
+    features: NDArray[Any], eps: float, min_samples: int, *, max_work: int | None = None
+) -> tuple[Labels, NDArray[np.bool_]]:
+    """As `dbscan`, with the core flags `(N,) bool` beside the labels."""
+    _check(eps, min_samples)
+    points = checked_points(features)
+    if not len(points):
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.bool_)
+    if not COMPILES:
+        return plain_dbscan(points, eps, min_samples)
+    return cluster_tree(build_tree(points), eps, min_samples, max_work=max_work)
+
+
+def cluster_tree(
+    tree: PointTree, eps: float, min_samples: int, *, max_work: int | None = None
+) -> tuple[Labels, NDArray[np.bool_]]:
+    """As `dbscan_core`, on points that are in a tree already; answers are in their given order."""
+    _check(eps, min_samples)
+    work = allowance(max_work)
+    count = len(tree.order)
+    limits = _limits(tree, eps)
+    core = core_points(tree, eps, limits, min_samples, work)
+    settle(work, "DBSCAN", count)
+    joined = join_core(tree, core, eps, limits, work)
+    settle(work, "DBSCAN", count)
+    labels = _number(tree, core, joined)
+    label_border(tree, core, labels, eps, limits, work)
+    settle(work, "DBSCAN", count)
+    answer, flags = np.empty_like(labels), np.empty_like(core)
+    answer[tree.order], flags[tree.order] = labels, core
+    return answer, flags
+
+
+def neighbour_distances(tree: PointTree, k: int, *, max_work: int | None = None) -> NDArray[np.float64]:
+    """`(N,)`, the distance from each point, in their given order, to its k-th nearest other one; 1 ≤ k < N.
+
+    Its quantiles tell what `eps` may be.
+    """
+    work = allowance(max_work)
+    squared = kth_distances(tree, k, work)
+    settle(work, "The search for neighbours", len(squared))
+    answer = np.empty_like(squared)
+    answer[tree.order] = np.sqrt(squared)
     return answer
 
 
-@compiled
-def _near(points: NDArray[np.float64], i: int, j: int, eps: float) -> bool:
-    total = 0.0
-    for d in range(points.shape[1]):
-        total += (points[i, d] - points[j, d]) ** 2
-    return bool(total <= eps * eps)
+def _check(eps: float, min_samples: int) -> None:
+    if not 0 < eps < np.inf:
+        raise UserError(f"eps must be a finite number above 0; got {eps}.")
+    if min_samples < 1:
+        raise UserError(f"min_samples must be at least 1; got {min_samples}.")
 
 
-@compiled
-def _core_points(
-    points: NDArray[np.float64], along: NDArray[np.float64], eps: float, min_samples: int
-) -> NDArray[np.bool_]:
-    """Which points have `min_samples` neighbours; looks outwards from each point and stops early."""
-    n = len(points)
-    core = np.zeros(n, dtype=np.bool_)
-    for i in range(n):
-        found = 1
-        for step in (-1, 1):
-            j = i + step
-            while found < min_samples and 0 <= j < n and abs(along[j] - along[i]) <= eps:
-                found += _near(points, i, j, eps)
-                j += step
-        core[i] = found >= min_samples
-    return core
+def _limits(tree: PointTree, eps: float) -> NDArray[Any]:
+    """Bounds in the blocks' precision: squared distances surely within, not surely beyond, and radii surely within."""
+    largest = 1e37 if tree.blocks.dtype == np.float32 else np.finfo(np.float64).max
+    squared = min(float(eps) * float(eps), largest)
+    within = max(0.0, squared * (1 - tree.band) - TINY)
+    sure = float(np.sqrt(within)) * (1 - 4 * tree.band)
+    return np.array([within, min(squared * (1 + tree.band) + TINY, largest), sure], dtype=tree.blocks.dtype)
 
 
-@compiled
-def _join_core(
-    points: NDArray[np.float64], along: NDArray[np.float64], core: NDArray[np.bool_], eps: float
-) -> NDArray[np.int64]:
-    """Root of each point in a union-find of the core points, neighbours joined."""
-    n = len(points)
-    parent = np.arange(n)
-    for i in range(n):
-        if not core[i]:
-            continue
-        root = _find(parent, i)
-        j = i + 1
-        while j < n and along[j] - along[i] <= eps:
-            if core[j] and parent[j] != root:
-                other = _find(parent, j)
-                if other != root and _near(points, i, j, eps):
-                    # The larger joins the smaller: roots are stable however the pairs come.
-                    root, other = min(root, other), max(root, other)
-                    parent[other] = root
-            j += 1
-    for i in range(n):
-        parent[i] = _find(parent, i)
-    return parent
-
-
-@compiled
-def _find(parent: NDArray[np.int64], i: int) -> int:
-    root = i
-    while parent[root] != root:
-        root = parent[root]
-    while parent[i] != root:
-        parent[i], i = root, parent[i]
-    return root
-
-
-@compiled
-def _label_border(
-    points: NDArray[np.float64],
-    along: NDArray[np.float64],
-    core: NDArray[np.bool_],
-    labels: NDArray[np.int64],
-    eps: float,
-) -> None:
-    """Points near a core point take the smallest label among those near."""
-    n = len(points)
-    for i in range(n):
-        if core[i]:
-            continue
-        for step in (-1, 1):
-            j = i + step
-            while 0 <= j < n and abs(along[j] - along[i]) <= eps:
-                if core[j] and (labels[i] < 0 or labels[j] < labels[i]) and _near(points, i, j, eps):
-                    labels[i] = labels[j]
-                j += step
+def _number(tree: PointTree, core: NDArray[np.bool_], joined: NDArray[np.int64]) -> Labels:
+    """Labels by position: those of core points, in the order of the first of them; -1 elsewhere."""
+    labels = np.full(len(core), -1, dtype=np.int64)
+    where = np.flatnonzero(core)
+    first = np.full(len(core), len(core), dtype=np.int64)
+    np.minimum.at(first, joined[where], tree.order[where])
+    roots = np.flatnonzero(first < len(core))
+    rank = np.empty(len(core), dtype=np.int64)
+    rank[roots[np.argsort(first[roots])]] = np.arange(len(roots))
+    labels[where] = rank[joined[where]]
+    return labels

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from linegroup.config import LossConfig, ModelConfig
 from linegroup.errors import unknown_name
 from linegroup.heads.base import Head
+from linegroup.heads.binary_map import CrossingHead, ForegroundHead
 from linegroup.heads.embedding import EmbeddingHead
-from linegroup.heads.foreground import ForegroundHead
 
 HEADS: dict[str, Callable[[int, ModelConfig, LossConfig], Head]] = {
     "embedding": EmbeddingHead,
     "foreground": ForegroundHead,
+    "crossing": CrossingHead,
 }
 
 
@@ -27,4 +28,4 @@ def build_head(name: str, channels: int, model: ModelConfig, loss: LossConfig) -
     return HEADS[name](channels, model, loss)
 
 
-__all__ = ["HEADS", "EmbeddingHead", "ForegroundHead", "Head", "build_head"]
+__all__ = ["HEADS", "CrossingHead", "EmbeddingHead", "ForegroundHead", "Head", "build_head"]

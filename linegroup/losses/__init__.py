@@ -1,6 +1,6 @@
 """Losses as pure functions of tensors, terms apart, sources named."""
 
+from linegroup.losses.binary_map import binary_map_loss
 from linegroup.losses.discriminative import DiscriminativeTerms, discriminative_loss
-from linegroup.losses.foreground import foreground_loss
 
-__all__ = ["DiscriminativeTerms", "discriminative_loss", "foreground_loss"]
+__all__ = ["DiscriminativeTerms", "binary_map_loss", "discriminative_loss"]

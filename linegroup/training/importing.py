@@ -76,7 +76,7 @@ def import_reference(checkpoint: Path, out: Path, *, join: JoinOrder = "up_first
     except RuntimeError as error:
         raise UserError(f"{checkpoint} does not fit a SmallUNet: {' '.join(str(error).split())}") from None
     metrics = {f"reference_{key}": _number(tree.get(key)) for key in ("best_val", "epoch") if key in tree}
-    return save_artifact(out, model, config, config.grouping, metrics)
+    return save_artifact(out, model, config, config.decoding, metrics)
 
 
 def _read(path: Path) -> dict[str, Any]:

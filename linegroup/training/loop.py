@@ -241,7 +241,7 @@ class _Run:
                 self.metrics = chosen.metrics
             else:
                 logger.warning("There is no %s to choose by: the model is that of the last step.", self._metric)
-            artifact = save_artifact(folder, self.model, public(self.config), self.config.grouping, self.metrics)
+            artifact = save_artifact(folder, self.model, public(self.config), self.config.decoding, self.metrics)
             self.tracker.metrics(
                 {f"best_{name.removeprefix('best_')}": v for name, v in self.metrics.items()}, self.total
             )

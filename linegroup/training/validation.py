@@ -68,7 +68,7 @@ def _score_chart(
     sample = samples.read(index)
     pixels = sample_pixels(sample)
     truth = draw_targets(sample, config.data)
-    field, groups = group_image(pixels, model.maps(pixels), config.grouping)
+    field, groups = group_image(pixels, model.maps(pixels), config.decoding)
     labels = field.label_image(groups.labels)
     values = score(truth, line_pixels(sample, config.data), labels) | _losses(model, pixels, truth)
     if not draw:

@@ -1,15 +1,15 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping import GROUPERS, group_field, group_image
-from linegroup.grouping.dbscan import dbscan
 from linegroup.grouping.fragments import split_line
 from linegroup.sample import Field
 from linegroup.testing import random_sample, unpng
+
+CLUSTERING = ["dbscan", "hdbscan", "margin", "sklearn_dbscan", "hdbscan_library"]
 
 seeds = st.integers(0, 10_000)
 
@@ -39,7 +39,7 @@ def well_formed(groups, count: int) -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(seeds, st.integers(1, 3), st.integers(1, 8), st.sampled_from(["dbscan", "hdbscan"]))
+@given(seeds, st.integers(1, 3), st.integers(1, 8), st.sampled_from(CLUSTERING))
 def test_clusters_come_out_however_they_are_turned_and_moved(seed, centres, dimensions, method):
     rng = np.random.default_rng(seed)
     field, truth = blob_field(rng, centres, dimensions)
@@ -52,22 +52,13 @@ def test_clusters_come_out_however_they_are_turned_and_moved(seed, centres, dime
         assert adjusted_rand_score(truth, groups.labels) == 1
 
 
-@settings(deadline=None, max_examples=60)
-@given(seeds, st.integers(1, 120), st.integers(1, 6), st.integers(1, 15), st.sampled_from([0.4, 0.5, 1.0, 1.5]))
-def test_dbscan_is_scikit_learns_on_lattices(seed, count, dimensions, samples, eps):
-    # Lattices have many ties at exactly eps, doubles and chains: the cases where shortcuts go wrong.
-    points = (np.random.default_rng(seed).integers(0, 5, (count, dimensions)) * 0.5).astype(np.float32)
-    expected = DBSCAN(eps=eps, min_samples=samples, algorithm="kd_tree").fit(points.astype(np.float64)).labels_
-    np.testing.assert_array_equal(dbscan(points, eps, samples), expected)
-
-
 @settings(deadline=None, max_examples=25)
 @given(seeds, st.sampled_from(sorted(GROUPERS)), st.integers(0, 3), st.integers(1, 40))
 def test_every_grouper_answers_in_form_and_twice_the_same(seed, method, lines, least):
     pixels = unpng(random_sample(seed, (40, 56), lines).image)
     config = GroupingConfig(method=method, candidates="non_background", min_pixels=least, noise="drop")
     field, _ = group_image(pixels, None, config.changed({"method": "components"}))
-    if method in ("dbscan", "hdbscan"):
+    if method in CLUSTERING:
         field = Field(field.positions, field.colour, field.foreground, field.colour, field.size)
     groups = group_field(field, config)
     well_formed(groups, len(field))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from linegroup.losses import discriminative_loss, foreground_loss
+from linegroup.losses import binary_map_loss, discriminative_loss
 from linegroup.losses.selection import select_pixels
 
 MARGINS = {"delta_v": 0.5, "delta_d": 1.5}
@@ -202,22 +202,22 @@ def foreground_example():
 def test_foreground_equals_the_slow_oracle():
     logits, truth, mask = foreground_example()
     mask[2] = False
-    assert float(foreground_loss(logits, truth, mask)) == pytest.approx(
+    assert float(binary_map_loss(logits, truth, mask)) == pytest.approx(
         foreground_oracle(logits, truth, mask), rel=1e-5
     )
 
 
 def test_foreground_ignores_what_is_masked():
     logits, truth, mask = foreground_example()
-    first = foreground_loss(logits, truth, mask)
+    first = binary_map_loss(logits, truth, mask)
     logits[~mask] = 1e4
-    assert torch.equal(first, foreground_loss(logits, truth ^ ~mask, mask))
+    assert torch.equal(first, binary_map_loss(logits, truth ^ ~mask, mask))
 
 
 def test_foreground_gradient():
     logits, truth, mask = foreground_example()
     small = logits[:, :3, :3].double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: foreground_loss(x, truth[:, :3, :3], mask[:, :3, :3]), (small,))
+    assert torch.autograd.gradcheck(lambda x: binary_map_loss(x, truth[:, :3, :3], mask[:, :3, :3]), (small,))
 
 
 @pytest.mark.parametrize("value", [0.0, 80.0, -80.0, 3e4])
@@ -225,7 +225,7 @@ def test_foreground_is_stable_in_bf16(value):
     _, truth, mask = foreground_example()
     logits = torch.full(truth.shape, value, dtype=torch.bfloat16, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = foreground_loss(logits, truth, mask)
+        loss = binary_map_loss(logits, truth, mask)
     loss.backward()
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)
@@ -234,12 +234,12 @@ def test_foreground_is_stable_in_bf16(value):
 
 def test_foreground_of_an_image_does_not_depend_on_its_mates():
     logits, truth, mask = foreground_example()
-    alone = [foreground_loss(logits[b : b + 1], truth[b : b + 1], mask[b : b + 1]) for b in range(4)]
-    assert float(foreground_loss(logits, truth, mask)) == pytest.approx(float(sum(alone)) / 4, rel=1e-6)
+    alone = [binary_map_loss(logits[b : b + 1], truth[b : b + 1], mask[b : b + 1]) for b in range(4)]
+    assert float(binary_map_loss(logits, truth, mask)) == pytest.approx(float(sum(alone)) / 4, rel=1e-6)
 
 
 def test_a_perfect_foreground_costs_nothing_and_a_reversed_one_much():
     _, truth, mask = foreground_example()
     sure = torch.where(truth, 30.0, -30.0)
-    assert float(foreground_loss(sure, truth, mask)) < 1e-5
-    assert float(foreground_loss(-sure, truth, mask)) > 10
+    assert float(binary_map_loss(sure, truth, mask)) < 1e-5
+    assert float(binary_map_loss(-sure, truth, mask)) > 10

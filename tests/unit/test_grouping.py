@@ -3,21 +3,20 @@
 import cv2
 import numpy as np
 import pytest
-from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError
 from linegroup.grouping import CANDIDATES, GROUPERS, group_field, group_image, make_field
-from linegroup.grouping.clustering import sample_points
-from linegroup.grouping.dbscan import auto_eps, dbscan
+from linegroup.grouping.embedding import auto_eps
 from linegroup.grouping.inks import separate_inks
 from linegroup.grouping.structure import find_structure
+from linegroup.grouping.workspace import Workspace
 from linegroup.sample import Field, Maps
 from linegroup.targets import draw_targets
 from linegroup.testing import parallel_lines, random_sample, two_crossing_lines, unpng
 
-CLUSTERING = ["dbscan", "hdbscan"]
+CLUSTERING = ["dbscan", "hdbscan", "margin", "sklearn_dbscan", "hdbscan_library"]
 
 
 def field_of(features, size=(40, 50)) -> Field:
@@ -68,7 +67,7 @@ def test_sampling_is_seeded_and_gives_every_pixel_a_line(method):
     groups = group_field(field, config)
     assert adjusted_rand_score(truth, groups.labels) == 1
     np.testing.assert_array_equal(groups.labels, group_field(field, config).labels)
-    assert len(sample_points(4500, config)) == 600
+    assert len(Workspace(field).points(config)) == 600
 
 
 def test_noise_is_dropped_or_assigned():
@@ -110,24 +109,11 @@ def test_the_spatial_term_separates_equal_features():
 
 def test_auto_eps_is_the_quantile_of_the_kth_distance():
     x = np.arange(50, dtype=np.float32)[:, None] * 0.25
-    assert auto_eps(x, GroupingConfig(auto_eps_k=1, auto_eps_q=0.5)) == pytest.approx(0.25)
+    config = GroupingConfig(auto_eps_k=1, auto_eps_q=0.5)
+    assert auto_eps(Workspace(field_of(x)).points(config), config) == pytest.approx(0.25)
     points, truth = blobs([[0, 0], [30, 0]], radius=6)
     groups = group_field(field_of(points), GroupingConfig(auto_eps=True, auto_eps_q=0.98))
     assert adjusted_rand_score(truth, groups.labels) == 1
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_dbscan_is_scikit_learns(seed):
-    rng = np.random.default_rng(seed)
-    for _ in range(5):
-        n, d = int(rng.integers(1, 150)), int(rng.integers(1, 7))
-        # Lattices have ties at exactly eps, doubles, chains; the others have none.
-        x = rng.integers(0, 6, (n, d)) * 0.5 if rng.random() < 0.5 else rng.normal(size=(n, d))
-        x = (x * 10.0 ** rng.integers(-3, 4)).astype(np.float32)
-        eps = float(np.ptp(x) or 1) * float(rng.choice([0.1, 0.2, 0.5]))
-        samples = int(rng.integers(1, 12))
-        expected = DBSCAN(eps=eps, min_samples=samples, algorithm="kd_tree").fit(x.astype(np.float64)).labels_
-        np.testing.assert_array_equal(dbscan(x, eps, samples), expected)
 
 
 @pytest.mark.parametrize("method", CLUSTERING)
@@ -135,7 +121,8 @@ def test_dbscan_is_scikit_learns(seed):
 def test_few_or_equal_points(method, n):
     groups = group_field(field_of(np.zeros((n, 3))), GroupingConfig(method=method))
     assert len(groups.labels) == n
-    assert groups.count == (1 if n >= 20 else 0)
+    # The margins of the loss say what a line is, however few pixels it has; density needs some.
+    assert groups.count == (1 if n >= (10 if method == "margin" else 20) else 0)
 
 
 @pytest.mark.parametrize("method", CLUSTERING)

@@ -22,13 +22,14 @@ def features(height=9, width=13, count=2):
 
 
 def targets(height=9, width=13, count=2, lines=3):
-    """Bands three pixels apart; the row where two of them meet is foreground without a label."""
+    """Bands three pixels apart; the row where two of them meet is foreground, a crossing, without a label."""
     labels = torch.zeros(count, height, width, dtype=torch.int32)
     foreground = torch.zeros(count, height, width, dtype=torch.bool)
     for k in range(lines):
         labels[:, 3 * k : 3 * k + 1] = k + 1
         foreground[:, 3 * k : 3 * k + 2] = True
-    return {"labels": labels, "foreground": foreground, "certain": torch.ones_like(foreground)}
+    crossing = foreground & (labels == 0)
+    return {"labels": labels, "foreground": foreground, "crossing": crossing, "certain": torch.ones_like(foreground)}
 
 
 def total(head, prediction, truth, inside=None):

@@ -1,4 +1,4 @@
-"""Loss of the line-or-not map: weighted cross entropy and Dice, for lines that cover few pixels."""
+"""Loss of a yes-or-no map (line or not, crossing or not): weighted cross entropy and Dice, for what is rare."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def foreground_loss(logits: Tensor, truth: Tensor, mask: Tensor, *, largest_weight: float = 10.0) -> Tensor:
+def binary_map_loss(logits: Tensor, truth: Tensor, mask: Tensor, *, largest_weight: float = 10.0) -> Tensor:
     """Binary cross entropy plus Dice loss, each per image, then the mean of the images.
 
-    Per image, with n₊ pixels on lines and n₋ others inside the mask, pixels on lines weigh
-    `sqrt(n₋ / n₊)` times the others, within [1, largest_weight]: full balance would make every halo of
-    a line foreground, none would leave thin lines to the end of the training. Dice (Milletari et al.
-    2016, arXiv:1606.04797, with plain sums below the fraction) does not see the true negatives at all;
-    one pixel is added to both sums, so that an image without lines has a loss and a gradient.
+    Per image, with n₊ true pixels and n₋ others inside the mask, true pixels weigh `sqrt(n₋ / n₊)`
+    times the others, within [1, largest_weight]: full balance would make every halo of a line
+    foreground, none would leave thin lines to the end of the training. Dice (Milletari et al. 2016,
+    arXiv:1606.04797, with plain sums below the fraction) does not see the true negatives at all; one
+    pixel is added to both sums, so that an image without true pixels has a loss and a gradient.
 
     Computed in float32 for half precision, also inside autocast. Images with an empty mask cost 0.
 
     Args:
         logits: `(B, H, W)`.
-        truth: `(B, H, W)` bool, True on lines.
+        truth: `(B, H, W)` bool.
         mask: `(B, H, W)` bool, True where the truth is known.
-        largest_weight: Limit of the weight of pixels on lines, at least 1.
+        largest_weight: Limit of the weight of true pixels, at least 1.
     """
     with torch.autocast(logits.device.type, enabled=False):
         x = (logits if logits.dtype == torch.float64 else logits.float()).flatten(1)

@@ -1,0 +1,208 @@
+"""Nearest neighbours on a `PointTree`, exact: distances are summed in double precision before they count."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linegroup.compiling import compiled, inlined, threads
+from linegroup.grouping.engine.tree import (
+    LANES,
+    TINY,
+    PointTree,
+    between,
+    block_distances,
+    box_to_box,
+    exact_distance,
+    point_to_box,
+    smallest,
+)
+
+Array = NDArray[Any]
+
+_WORTH_THREADS = 2000
+"""Fewer points are done before threads have started."""
+
+
+def kth_distances(tree: PointTree, k: int, work: Array) -> Array:
+    """`(N,) float64` by position: squared distance from each point to its k-th nearest other point.
+
+    The points of a block share one list of the blocks near them, nearest centre first. Blocks are spread
+    over threads; the answer does not depend on their number.
+
+    Args:
+        tree: The points.
+        k: Which neighbour, 1 ≤ k < N.
+        work: Spent and allowed, as everywhere in the engine.
+    """
+    answer = np.empty(len(tree.order), dtype=np.float64)
+    cuts = np.linspace(0, len(tree.leaf), min(8 * threads(), len(tree.leaf)) + 1).astype(np.int64)
+    shares = [np.array([work[0], work[1]], dtype=np.int64) for _ in cuts[1:]]
+    parts = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), shares, strict=True))
+    if len(tree.order) < _WORTH_THREADS or threads() == 1:
+        for first, last, share in parts:
+            _kth_distances(tree, k, tree.band, first, last, answer, share)
+    else:
+        with ThreadPoolExecutor(threads()) as pool:
+            list(pool.map(lambda part: _kth_distances(tree, k, tree.band, part[0], part[1], answer, part[2]), parts))
+    work[0] += sum(int(share[0]) - int(work[0]) for share in shares)
+    return answer
+
+
+@compiled
+def _kth_distances(tree: PointTree, k: int, band: float, begin: int, end: int, answer: Array, work: Array) -> None:
+    """`kth_distances` of the points in some blocks, into `answer`."""
+    distances = np.empty(LANES, dtype=tree.blocks.dtype)
+    query = np.empty(tree.blocks.shape[1], dtype=tree.blocks.dtype)
+    heaps = np.empty((LANES, k), dtype=np.float64)
+    near = np.empty(len(tree.leaf), dtype=np.int64)
+    apart = np.empty(len(tree.leaf), dtype=np.float64)
+    centres = np.empty(len(tree.leaf), dtype=np.float64)
+    for leaf in tree.leaf[begin:end]:
+        first, stop = tree.start[leaf], tree.stop[leaf]
+        heaps[:] = np.inf
+        begun = _begin(tree, leaf, k, band, heaps, query, distances)
+        furthest = heaps[: stop - first, 0].max()
+        found = _blocks_near(tree, leaf, begun, furthest / (1 - band) + 2 * TINY, near, apart, centres, work)
+        turn = np.argsort(centres[:found])
+        for position in range(first, stop):
+            heap = heaps[position - first]
+            for d in range(len(query)):
+                query[d] = tree.points[position, d]
+            for i in turn:
+                if apart[i] * (1 - band) - TINY > heap[0]:
+                    continue
+                work[0] += 1
+                if point_to_box(query, tree.lower, tree.upper, near[i]) * (1 - band) - TINY <= heap[0]:
+                    _keep_nearest(tree, near[i], position, query, band, distances, heap)
+            answer[position] = heap[0]
+        if work[0] > work[1]:
+            return
+
+
+@compiled
+def _begin(tree: PointTree, leaf: int, k: int, band: float, heaps: Array, query: Array, distances: Array) -> int:
+    """Fill the heaps of a block's points from the smallest node around it that holds enough; that node."""
+    node = leaf
+    while tree.parent[node] >= 0 and tree.stop[node] - tree.start[node] <= max(k, LANES):
+        node = tree.parent[node]
+    for position in range(tree.start[leaf], tree.stop[leaf]):
+        for d in range(len(query)):
+            query[d] = tree.points[position, d]
+        for v in range(node, tree.after[node]):
+            if tree.after[v] == v + 1:
+                _keep_nearest(tree, v, position, query, band, distances, heaps[position - tree.start[leaf]])
+    return int(node)
+
+
+@compiled
+def _blocks_near(
+    tree: PointTree, leaf: int, without: int, reach: float, near: Array, apart: Array, centres: Array, work: Array
+) -> int:
+    """The blocks within a squared distance of a block, their distances, and those of their centres; how many."""
+    found, v = 0, 0
+    while v < len(tree.after):
+        work[0] += 1
+        if v == without:
+            v = tree.after[v]
+            continue
+        away = box_to_box(tree.lower, tree.upper, leaf, v)
+        if away > reach:
+            v = tree.after[v]
+            continue
+        if tree.after[v] == v + 1:
+            near[found], apart[found] = v, away
+            centres[found] = between(tree.centre, v, tree.centre[leaf])
+            found += 1
+        v += 1
+    return found
+
+
+@inlined
+def _keep_nearest(
+    tree: PointTree, leaf: int, position: int, query: Array, band: float, distances: Array, heap: Array
+) -> None:
+    """Take the points of a block into the heap of the nearest so far; its top is the furthest of them."""
+    first = tree.start[leaf]
+    block_distances(tree.blocks, first // LANES, query, distances)
+    if smallest(distances) * (1 - band) - TINY >= heap[0]:
+        return
+    for lane in range(tree.stop[leaf] - first):
+        if distances[lane] * (1 - band) - TINY < heap[0] and first + lane != position:
+            exact = exact_distance(tree.points, position, first + lane)
+            if exact < heap[0]:
+                _replace_top(heap, exact)
+
+
+@inlined
+def _replace_top(heap: Array, value: float) -> None:
+    i = 0
+    while True:
+        child = 2 * i + 1
+        if child >= len(heap):
+            break
+        if child + 1 < len(heap) and heap[child + 1] > heap[child]:
+            child += 1
+        if heap[child] <= value:
+            break
+        heap[i] = heap[child]
+        i = child
+    heap[i] = value
+
+
+def nearest_labels(tree: PointTree, labels: Array, queries: Array) -> Array:
+    """`(Q,) int64`, for each query `(Q, D)` the label of the nearest point that has one; the smallest in a tie.
+
+    Args:
+        tree: The points.
+        labels: `(N,) int64` in the points' given order, -1 = none; at least one point has one.
+        queries: Finite.
+    """
+    return _nearest_labels(tree, labels[tree.order], np.asarray(queries), tree.band)
+
+
+@compiled
+def _nearest_labels(tree: PointTree, labels: Array, queries: Array, band: float) -> Array:
+    """`nearest_labels`, with labels `(N,)` by position."""
+    nodes = len(tree.after)
+    holds = np.zeros(nodes, dtype=np.bool_)
+    for node in range(nodes - 1, -1, -1):
+        if tree.after[node] == node + 1:
+            holds[node] = (labels[tree.start[node] : tree.stop[node]] >= 0).any()
+        else:
+            holds[node] = holds[node + 1] or holds[tree.after[node + 1]]
+    answer = np.empty(len(queries), dtype=np.int64)
+    stack = np.empty(4096, dtype=np.int64)
+    query = np.empty(tree.blocks.shape[1], dtype=np.float64)
+    for i in range(len(queries)):
+        for d in range(len(query)):
+            query[d] = queries[i, d]
+        best, label = np.inf, -1
+        stack[0] = 0
+        size = 1
+        while size:
+            size -= 1
+            v = stack[size]
+            if not holds[v] or point_to_box(query, tree.lower, tree.upper, v) * (1 - band) - TINY > best:
+                continue
+            if tree.after[v] == v + 1:
+                for position in range(tree.start[v], tree.stop[v]):
+                    if labels[position] < 0:
+                        continue
+                    total = 0.0
+                    for d in range(len(query)):
+                        away = query[d] - tree.points[position, d]
+                        total += away * away
+                    if total < best or (total == best and labels[position] < label):
+                        best, label = total, labels[position]
+                continue
+            near, far = v + 1, tree.after[v + 1]
+            if point_to_box(query, tree.lower, tree.upper, far) < point_to_box(query, tree.lower, tree.upper, near):
+                near, far = far, near
+            stack[size], stack[size + 1] = far, near
+            size += 2
+        answer[i] = label
+    return answer

@@ -1,0 +1,76 @@
+"""The groupers by name, and the object that validation, prediction, tuning and serving call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from linegroup.config import GroupingConfig
+from linegroup.errors import UserError, unknown_name
+from linegroup.grouping.classical import group_classical
+from linegroup.grouping.colour import group_colour
+from linegroup.grouping.components import group_components
+from linegroup.grouping.embedding import group_dbscan, group_hdbscan, group_margin
+from linegroup.grouping.libraries import group_hdbscan_library, group_sklearn_dbscan
+from linegroup.grouping.mixtures import group_gmm, group_kmeans
+from linegroup.grouping.workspace import Workspace
+from linegroup.sample import Field, Groups
+from linegroup.targets import MOST_LINES
+
+GROUPERS: dict[str, Callable[[Workspace, GroupingConfig], Groups]] = {
+    "dbscan": group_dbscan,
+    "hdbscan": group_hdbscan,
+    "margin": group_margin,
+    "classical": group_classical,
+    "colour": group_colour,
+    "kmeans": group_kmeans,
+    "gmm": group_gmm,
+    "components": group_components,
+    "sklearn_dbscan": group_sklearn_dbscan,
+    "hdbscan_library": group_hdbscan_library,
+}
+"""Methods by name."""
+
+
+class Grouper:
+    """Groups a field, and groups it again with other settings without starting from nothing.
+
+    Args:
+        config: The settings of `fit`, and those that `refit` changes.
+    """
+
+    def __init__(self, config: GroupingConfig) -> None:
+        self.config = config
+        self._workspace: Workspace | None = None
+
+    def fit(self, field: Field) -> Groups:
+        """The lines among a picture's candidate pixels, by the method that the settings name.
+
+        Raises:
+            UserError: there is no grouper of that name, it needs a model's features and there are none, or
+                it finds more lines than a label image has numbers.
+            WorkExceeded: it needs more than `max_work`, and `over_work` is "error".
+        """
+        self._workspace = Workspace(field)
+        return self._group(self.config)
+
+    def refit(self, **changes: Any) -> Groups:
+        """The lines of the same field with some settings changed: `refit(eps=0.4)`.
+
+        Trees, neighbour distances and spanning trees of the features are kept from call to call.
+
+        Raises:
+            UserError: nothing was fitted yet, or as `fit`; an unknown setting or a value out of range.
+        """
+        if self._workspace is None:
+            raise UserError("Grouper.refit needs a field: call fit(field) first.")
+        return self._group(self.config.changed(changes))
+
+    def _group(self, config: GroupingConfig) -> Groups:
+        assert self._workspace is not None
+        if config.method not in GROUPERS:
+            raise unknown_name("grouper", config.method, GROUPERS)
+        groups = GROUPERS[config.method](self._workspace, config)
+        if groups.count > MOST_LINES:
+            raise UserError(f"{groups.count} groups; labels have {MOST_LINES} numbers. Raise grouping.min_pixels.")
+        return groups

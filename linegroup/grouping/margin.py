@@ -1,0 +1,93 @@
+"""Clusters by the margins of the discriminative loss (De Brabandere et al. 2017, section 3.3).
+
+Where that loss is zero, every pixel lies within `delta_v` of the mean of its line and means lie at least
+`2 · delta_d` apart. So there is nothing to be tuned: find a dense spot, shift to its mean (Comaniciu and
+Meer 2002), take everything up to half way to where the next mean may be.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_SAMPLE = 1024
+"""Points among which the densest spot is looked for."""
+
+_SHIFTS = 20
+"""Steps of a mean shift; it ends much sooner where there are clusters at all."""
+
+
+def margin_clusters(features: NDArray[np.float32], bandwidth: float, margin: float, least: int) -> NDArray[np.int64]:
+    """Labels `(N,)` of points `(N, D)`, -1 = further than `margin` from every cluster's mean.
+
+    Args:
+        features: Finite.
+        bandwidth: Radius of a cluster around its mean (`delta_v`).
+        margin: Half the distance between means (`delta_d`); points up to so far from a mean are of it.
+        least: Smaller clusters are none.
+    """
+    centres = _centres(features, bandwidth, margin, least)
+    labels = np.full(len(features), -1, dtype=np.int64)
+    if not len(centres):
+        return labels
+    nearest = np.full(len(features), margin**2, dtype=np.float32)
+    for k, centre in enumerate(centres):
+        away = _squared(features, centre)
+        closer = (away < nearest) | ((away == nearest) & (labels < 0))
+        labels[closer], nearest[closer] = k, away[closer]
+    return labels
+
+
+def _centres(features: Array, bandwidth: float, margin: float, least: int) -> list[Array]:
+    """Means of the clusters, the densest of a sample first; a new sample until what is left holds none."""
+    centres: list[Array] = []
+    left = np.arange(len(features))
+    found = True
+    while found and len(left) >= least:
+        found = False
+        sample = features[left[:: -(-len(left) // _SAMPLE)]]
+        near = _pairwise(sample) <= bandwidth**2
+        free = np.ones(len(sample), dtype=np.bool_)
+        while free.any() and len(left) >= least:
+            dense = int(np.argmax(np.where(free, near[:, free].sum(axis=1), -1)))
+            centre = _shift(features[left], sample[near[dense] & free].mean(axis=0), margin)
+            inside = _squared(features[left], centre) <= margin**2
+            free &= ~near[dense]
+            if inside.sum() < least:
+                continue
+            found = True
+            left = left[~inside]
+            free &= _squared(sample, centre) > margin**2
+            # Means nearer than half of what is promised are one cluster that is no ball.
+            if all(np.linalg.norm(centre - other) >= margin for other in centres):
+                centres.append(centre)
+    return centres
+
+
+def _shift(features: Array, centre: Array, margin: float) -> Array:
+    """The mean of the points within `margin` of it, from a start on."""
+    step = -(-len(features) // (8 * _SAMPLE))
+    points = features[::step]
+    for _ in range(_SHIFTS):
+        inside = _squared(points, centre) <= margin**2
+        if not inside.any():
+            return centre
+        moved = points[inside].mean(axis=0)
+        still = float(np.linalg.norm(moved - centre)) < 1e-3 * margin
+        centre = moved
+        if still:
+            break
+    return centre
+
+
+def _squared(points: Array, centre: Array) -> Array:
+    return np.asarray(np.einsum("nd,nd->n", points - centre, points - centre))
+
+
+def _pairwise(points: Array) -> Array:
+    squares = np.einsum("nd,nd->n", points, points)
+    return np.asarray(squares[:, None] + squares[None] - 2 * points @ points.T)

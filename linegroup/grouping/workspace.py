@@ -1,0 +1,92 @@
+"""A field and what was already computed of it, so that trying other parameters costs milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linegroup.config import GroupingConfig
+from linegroup.grouping.dbscan import neighbour_distances
+from linegroup.grouping.engine.tree import PointTree, build_tree
+from linegroup.grouping.hdbscan import Reachability, span
+from linegroup.sample import Field
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """The candidates as points to be clustered. Trees and distances are made when first asked for, and kept.
+
+    Attributes:
+        features: `(N, D) float32`, all candidates.
+        chosen: `(M,) int64`, ascending: those that are clustered. The others are assigned afterwards.
+    """
+
+    features: NDArray[np.float32]
+    chosen: NDArray[np.int64]
+    _kept: dict[Any, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @cached_property
+    def tree(self) -> PointTree:
+        """The chosen ones; there is at least one."""
+        return build_tree(self.features[self.chosen])
+
+    def neighbour_distances(self, k: int, max_work: int | None) -> NDArray[np.float64]:
+        """`(M,)`, distance of each to its k-th nearest other one."""
+        if ("near", k) not in self._kept:
+            self._kept["near", k] = neighbour_distances(self.tree, k, max_work=max_work)
+        found: NDArray[np.float64] = self._kept["near", k]
+        return found
+
+    def reachability(self, min_samples: int, max_work: int | None) -> Reachability:
+        """HDBSCAN's spanning tree of the chosen ones."""
+        if ("span", min_samples) not in self._kept:
+            self._kept["span", min_samples] = span(self.tree, min_samples, max_work=max_work)
+        found: Reachability = self._kept["span", min_samples]
+        return found
+
+    def sampled(self, count: int, seed: int) -> Points:
+        """The same with at most `count` chosen, drawn at random."""
+        if count >= len(self.chosen):
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self.chosen), count, replace=False)
+        return Points(self.features, self.chosen[np.sort(drawn)])
+
+
+class Workspace:
+    """What groupers work on: a field, and its points in the forms that the configurations asked for so far."""
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+        self._points: dict[tuple[Any, ...], Points] = {}
+
+    def points(self, config: GroupingConfig) -> Points:
+        """The candidates as `config` wants them clustered: normalised, with positions, without crossings, sampled."""
+        key = (
+            config.l2_normalize,
+            config.spatial_weight if config.use_spatial else None,
+            config.crossing_threshold,
+            config.max_candidate_points,
+            config.seed,
+        )
+        if key not in self._points:
+            apart = np.flatnonzero(self.field.crossing < config.crossing_threshold)
+            points = Points(_features(self.field, config), apart)
+            self._points[key] = points.sampled(config.max_candidate_points, config.seed)
+        return self._points[key]
+
+
+def _features(field: Field, config: GroupingConfig) -> NDArray[np.float32]:
+    """`(N, D)` or, with the spatial term, `(N, D + 2)`; L2-normalised before that when the config says so."""
+    features = field.features
+    if config.l2_normalize:
+        features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    if config.use_spatial:
+        features = np.concatenate([features, field.positions * np.float32(config.spatial_weight)], axis=1)
+    return np.ascontiguousarray(features, dtype=np.float32)

@@ -1,0 +1,239 @@
+"""The grouper object: crossings, budgets, trying again, the libraries beside ours, baselines that count."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+import linegroup.grouping.workspace as workspace_module
+from linegroup.config import Config, GroupingConfig
+from linegroup.errors import UserError
+from linegroup.grouping import Grouper, group_field, make_field
+from linegroup.grouping.crossings import share_crossings
+from linegroup.grouping.engine.budget import WorkExceeded
+from linegroup.grouping.margin import margin_clusters
+from linegroup.sample import Field, Groups, Maps
+from linegroup.targets import draw_targets
+from linegroup.testing import two_crossing_lines, unpng
+
+
+def plain_field(positions, size, features=None, crossing=None):
+    n = len(positions)
+    features = np.zeros((n, 2)) if features is None else features
+    return Field(
+        np.asarray(positions, dtype=np.int32),
+        np.asarray(features, dtype=np.float32),
+        np.ones(n, np.float32),
+        np.zeros((n, 3), np.float32),
+        size,
+        crossing=np.zeros(n, np.float32) if crossing is None else np.asarray(crossing, dtype=np.float32),
+    )
+
+
+def crossing_field(size=(61, 61), mixed=True):
+    """Two diagonals three pixels wide whose embeddings mix where they cross; the truth of each pixel."""
+    one, two = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
+    cv2.line(one, (5, 5), (55, 55), 1, 3)
+    cv2.line(two, (5, 55), (55, 5), 1, 3)
+    ys, xs = np.nonzero(one | two)
+    both = (one & two)[ys, xs] > 0
+    features = np.where(one[ys, xs, None] > 0, [3.0, 0.0], [-3.0, 0.0])
+    if mixed:
+        features[both] = np.linspace([-3, 0], [3, 0], int(both.sum()))  # a bridge
+    field = plain_field(np.stack([xs, ys], axis=1), size, features, both)
+    return field, one[ys, xs] > 0, two[ys, xs] > 0
+
+
+@pytest.mark.parametrize("method", ["dbscan", "hdbscan", "margin"])
+def test_crossings_belong_to_both_lines_and_bridge_none(method):
+    field, one, two = crossing_field()
+    config = GroupingConfig(method=method, min_samples=3, eps=0.8, min_cluster_size=20)
+    groups = group_field(field, config)
+    assert groups.count == 2
+    members = [np.isin(np.arange(len(field)), m) for m in groups.members]
+    for line in (one, two):
+        assert max((line & m).sum() / (line | m).sum() for m in members) > 0.97
+    shared = np.isin(np.arange(len(field)), groups.shared[:, 0])
+    assert (shared & one & two).sum() > 0.9 * (one & two).sum()
+    ignored = group_field(field, config.changed({"crossing_threshold": 2.0}))
+    assert len(ignored.shared) == 0
+    if method == "dbscan":
+        assert ignored.count == 1, "taken as points like others, the pixels of the crossing join the lines"
+
+
+def test_a_line_that_ends_at_a_crossing_does_not_take_what_lies_beyond():
+    size = (40, 40)
+    across, up = np.zeros(size, bool), np.zeros(size, bool)
+    across[20, 2:38] = True
+    up[2:21, 20] = True  # ends on the other line
+    ys, xs = np.nonzero(across | up)
+    crossing = (np.abs(xs - 20) <= 2) & (np.abs(ys - 20) <= 2)
+    labels = np.where(across[ys, xs], 1, 2)
+    field = plain_field(np.stack([xs, ys], axis=1), size)
+    groups = share_crossings(field, Groups(labels.astype(np.int32), np.ones(2, np.float32)), crossing)
+    first, second = (np.isin(np.arange(len(xs)), m) for m in groups.members)
+    assert (first & (ys == 20)).sum() == 36
+    assert not (second & (ys == 20) & (np.abs(xs - 20) > 1)).any()
+
+
+def test_a_patch_without_lines_around_stays_without():
+    field = plain_field([[5, 5], [6, 5], [20, 5]], (10, 30))
+    groups = share_crossings(
+        field, Groups(np.array([1, 1, 1], np.int32), np.ones(1, np.float32)), np.array([False, False, True])
+    )
+    assert groups.labels.tolist() == [1, 1, 0]
+    assert groups.shared.shape == (0, 2)
+
+
+def test_the_crossings_a_model_predicts_reach_the_field():
+    sample = two_crossing_lines()
+    truth = draw_targets(sample)
+    pixels = unpng(sample.image)
+    maps = Maps(np.zeros((2, *sample.size), np.float32), np.ones(sample.size, np.float32), truth.crossing * 0.9)
+    field = make_field(pixels, maps, GroupingConfig(candidates="non_white"))
+    xs, ys = field.positions.T
+    np.testing.assert_allclose(field.crossing, truth.crossing[ys, xs] * np.float32(0.9))
+
+
+def clustered_field(rng, dimensions=4, each=400):
+    places = np.array([[0, 0], [3, 0], [0, 3], [3, 3]])
+    places = np.pad(places, ((0, 0), (0, dimensions - 2)))
+    truth = rng.permutation(np.repeat(np.arange(4), each))
+    features = places[truth] + rng.normal(scale=0.15, size=(len(truth), dimensions))
+    at = np.arange(len(truth))
+    return plain_field(np.stack([at % 40, at // 40], axis=1), (len(at) // 40 + 1, 40), features), truth
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("dbscan", {"eps": 0.7}),
+        ("dbscan", {"min_samples": 5}),
+        ("hdbscan", {"min_cluster_size": 50}),
+        ("hdbscan", {"min_samples": 5}),
+        ("margin", {"margin": 0.8}),
+        ("dbscan", {"method": "hdbscan"}),
+        ("dbscan", {"use_spatial": True}),
+        ("dbscan", {"max_candidate_points": 300}),
+        ("dbscan", {"auto_eps": True}),
+    ],
+)
+def test_trying_again_is_fitting_anew(method, changes):
+    field, _ = clustered_field(np.random.default_rng(0))
+    config = GroupingConfig(method=method)
+    grouper = Grouper(config)
+    grouper.fit(field)
+    again, anew = grouper.refit(**changes), group_field(field, config.changed(changes))
+    np.testing.assert_array_equal(again.labels, anew.labels)
+    np.testing.assert_array_equal(again.scores, anew.scores)
+    np.testing.assert_array_equal(grouper.refit().labels, group_field(field, config).labels)
+
+
+def test_trying_again_builds_each_tree_once(monkeypatch):
+    built = []
+    build = workspace_module.build_tree
+    monkeypatch.setattr(workspace_module, "build_tree", lambda points: built.append(1) or build(points))
+    field, _ = clustered_field(np.random.default_rng(0))
+    grouper = Grouper(GroupingConfig())
+    grouper.fit(field)
+    for eps in (0.3, 0.4, 0.5):
+        grouper.refit(eps=eps)
+    grouper.refit(method="hdbscan")
+    assert len(built) == 1
+    grouper.refit(use_spatial=True)
+    assert len(built) == 2
+
+
+def test_trying_again_needs_a_first_time_and_known_settings():
+    grouper = Grouper(GroupingConfig())
+    with pytest.raises(UserError, match="fit"):
+        grouper.refit(eps=0.3)
+    grouper.fit(clustered_field(np.random.default_rng(0))[0])
+    with pytest.raises(UserError, match="did you mean"):
+        grouper.refit(epps=0.3)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("dbscan", "sklearn_dbscan"), ("hdbscan", "hdbscan_library")])
+def test_the_libraries_answer_the_same(ours, theirs):
+    field, truth = clustered_field(np.random.default_rng(1))
+    config = GroupingConfig(method=ours, min_samples=8, min_cluster_size=40)
+    one, other = group_field(field, config), group_field(field, config.changed({"method": theirs}))
+    assert adjusted_rand_score(one.labels, other.labels) > 0.999
+    assert adjusted_rand_score(truth, one.labels) == 1
+
+
+@pytest.mark.parametrize("method", ["dbscan", "hdbscan"])
+def test_beyond_the_allowance_a_sample_is_clustered_and_said(method, caplog):
+    field, truth = clustered_field(np.random.default_rng(2))
+    config = GroupingConfig(method=method, max_work=300_000, min_samples=6)
+    even = plain_field(
+        field.positions,
+        field.size,
+        np.random.default_rng(0).uniform(size=(len(field), 10)),
+    )
+    starved = config.changed({"max_work": 2000, "eps": 0.4})
+    with caplog.at_level(logging.WARNING):
+        groups = group_field(even, starved)
+    assert "63 of 1600 candidates were clustered" in groups.notes[0]
+    assert groups.notes[0] in caplog.text
+    np.testing.assert_array_equal(groups.labels, group_field(even, starved).labels)
+    with pytest.raises(WorkExceeded, match="max_work"):
+        group_field(even, starved.changed({"over_work": "error"}))
+    enough = group_field(field, config)
+    assert enough.notes == ()
+    assert adjusted_rand_score(truth, enough.labels) == 1
+
+
+def test_the_margin_decoder_needs_no_more_than_the_margins():
+    rng = np.random.default_rng(0)
+    places = np.array([[0, 0, 0], [3, 0, 0], [1.5, 2.6, 0], [-1.5, 2.6, 0]])
+    sizes = [3000, 15, 400, 60]  # small ones, too
+    truth = np.repeat(np.arange(4), sizes)
+    out = rng.normal(size=(len(truth), 3))
+    out *= 0.5 * rng.uniform(size=(len(out), 1)) / np.linalg.norm(out, axis=1, keepdims=True)
+    points = (places[truth] + out).astype(np.float32)
+    labels = margin_clusters(points, 0.5, 1.5, 10)
+    assert adjusted_rand_score(truth, labels) == 1
+    far = np.concatenate([points, np.full((5, 3), 9.0, np.float32)])
+    assert (margin_clusters(far, 0.5, 1.5, 10)[-5:] == -1).all()
+
+
+def test_the_margins_are_those_of_the_loss_unless_named():
+    tree = {"loss": {"delta_v": 0.2, "delta_d": 0.9}}
+    assert (Config.model_validate(tree).decoding.bandwidth, Config.model_validate(tree).decoding.margin) == (0.2, 0.9)
+    named = Config.model_validate({**tree, "grouping": {"margin": 0.7}}).decoding
+    assert (named.bandwidth, named.margin) == (0.2, 0.7)
+
+
+def coloured_field(colours, each=300, noise=1.5, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.permutation(np.repeat(np.arange(len(colours)), each))
+    lab = np.asarray(colours, dtype=np.float32)[truth] + rng.normal(scale=noise, size=(len(truth), 3))
+    at = np.arange(len(truth))
+    positions = np.stack([at % 40, at // 40], axis=1).astype(np.int32)
+    ones = np.ones(len(at), np.float32)
+    size = (len(at) // 40 + 1, 40)
+    return Field(positions, np.zeros((len(at), 0), np.float32), ones, lab.astype(np.float32), size), truth
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gmm"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_mixtures_count_the_colours(method, count):
+    colours = [[30, 60, 40], [60, -50, 40], [40, 20, -60], [80, 5, 70], [55, -20, -30]][:count]
+    field, truth = coloured_field(colours)
+    groups = group_field(field, GroupingConfig(method=method))
+    assert groups.count == count
+    assert adjusted_rand_score(truth, groups.labels) == 1
+
+
+@pytest.mark.parametrize("method", ["kmeans", "gmm"])
+def test_mixtures_of_equal_colours_are_one_line(method):
+    field, _ = coloured_field([[50, 0, 0], [50, 0, 0]], noise=0.0)
+    assert group_field(field, GroupingConfig(method=method)).count == 1
+
+
+def test_members_and_shared_pixels():
+    groups = Groups(np.array([1, 0, 2, 1], np.int32), np.ones(2, np.float32), np.array([[0, 2]], np.int32))
+    assert [m.tolist() for m in groups.members] == [[0, 3], [0, 2]]
