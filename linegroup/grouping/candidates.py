@@ -10,27 +10,27 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
-from linegroup.grouping.ink import non_background, page_colours
+from linegroup.grouping.ink import Picture
 from linegroup.sample import Field, Maps
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 
-def _model(_pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Mask:
+def _model(_picture: Picture, maps: Maps | None, config: GroupingConfig) -> Mask:
     if maps is None:
         raise UserError("candidates 'model' needs a model; without one choose non_background, non_white or canny.")
     return np.asarray(maps.foreground >= config.foreground_threshold)
 
 
-def _non_white(pixels: Pixels, _maps: Maps | None, config: GroupingConfig) -> Mask:
-    red, green, blue = cv2.split(pixels)
+def _non_white(picture: Picture, _maps: Maps | None, config: GroupingConfig) -> Mask:
+    red, green, blue = cv2.split(picture.pixels)
     return np.asarray(cv2.min(cv2.min(red, green), blue) < config.white_threshold)
 
 
-def _canny(pixels: Pixels, _maps: Maps | None, config: GroupingConfig) -> Mask:
+def _canny(picture: Picture, _maps: Maps | None, config: GroupingConfig) -> Mask:
     edges = cv2.Canny(
-        cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY),
+        cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY),
         config.canny_threshold1,
         config.canny_threshold2,
         apertureSize=config.canny_aperture_size,
@@ -41,22 +41,22 @@ def _canny(pixels: Pixels, _maps: Maps | None, config: GroupingConfig) -> Mask:
     return np.asarray(edges > 0)
 
 
-def _all_pixels(pixels: Pixels, _maps: Maps | None, _config: GroupingConfig) -> Mask:
-    return np.ones(pixels.shape[:2], dtype=np.bool_)
+def _all_pixels(picture: Picture, _maps: Maps | None, _config: GroupingConfig) -> Mask:
+    return np.ones(picture.pixels.shape[:2], dtype=np.bool_)
 
 
-def _non_background(pixels: Pixels, _maps: Maps | None, _config: GroupingConfig) -> Mask:
-    return non_background(pixels)
+def _non_background(picture: Picture, _maps: Maps | None, _config: GroupingConfig) -> Mask:
+    return picture.ink
 
 
-CANDIDATES: dict[str, Callable[[Pixels, Maps | None, GroupingConfig], Mask]] = {
+CANDIDATES: dict[str, Callable[[Picture, Maps | None, GroupingConfig], Mask]] = {
     "model": _model,
     "non_background": _non_background,
     "non_white": _non_white,
     "canny": _canny,
     "all_pixels": _all_pixels,
 }
-"""Methods by name: `(pixels (h, w, 3), maps or None, config)` to `(h, w) bool`."""
+"""Methods by name: `(picture, maps or None, config)` to `(h, w) bool`."""
 
 
 def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Field:
@@ -72,8 +72,8 @@ def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Fie
     """
     if config.candidates not in CANDIDATES:
         raise unknown_name("candidate method", config.candidates, CANDIDATES)
-    ys, xs = np.nonzero(CANDIDATES[config.candidates](pixels, maps, config))
-    lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    picture = Picture(pixels)
+    ys, xs = np.nonzero(CANDIDATES[config.candidates](picture, maps, config))
     if maps is None:
         features, foreground = np.zeros((len(ys), 0), dtype=np.float32), np.ones(len(ys), dtype=np.float32)
         crossing = np.zeros(len(ys), dtype=np.float32)
@@ -82,4 +82,4 @@ def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Fie
         crossing = maps.crossing[ys, xs]
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
     size = (pixels.shape[0], pixels.shape[1])
-    return Field(positions, features, foreground, np.asarray(lab[ys, xs]), size, page_colours(pixels), crossing)
+    return Field(positions, features, foreground, picture.lab[ys, xs], size, picture.page, crossing)

@@ -6,14 +6,14 @@ import pytest
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping import CANDIDATES, make_field
-from linegroup.grouping.ink import page_colours
+from linegroup.grouping.ink import Picture, page_colours, page_shade
 from linegroup.sample import Maps
 from linegroup.targets import draw_targets
 from linegroup.testing import chart_sample, parallel_lines, unpng
 
 
 def chosen(name, pixels, maps=None, **settings) -> np.ndarray:
-    return CANDIDATES[name](pixels, maps, GroupingConfig(candidates=name, **settings))
+    return CANDIDATES[name](Picture(pixels), maps, GroupingConfig(candidates=name, **settings))
 
 
 def test_the_foreground_threshold_is_inclusive():
@@ -61,6 +61,42 @@ def test_a_shaded_panel_is_page_too():
     assert len(colours) == 2
     assert colours[0][0] < 99  # the panel is the larger one
     assert chosen("non_background", pixels).sum() == 200
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_uneven_light_is_no_ink(turn):
+    pixels = np.full((240, 320, 3), (225, 215, 200), np.uint8)
+    cv2.line(pixels, (20, 200), (300, 40), (60, 50, 50), 2)
+    line = np.zeros((240, 320), np.uint8)
+    cv2.line(line, (20, 200), (300, 40), 1, 2)
+    y, x = np.mgrid[:240, :320]
+    light = 1 - 0.5 * (x / 320) * (0.4 + 0.6 * y / 240) - 0.1 * (y / 240) ** 2
+    shaded = np.rot90((pixels * light[..., None]).astype(np.uint8), turn)
+    line = np.rot90(line, turn)
+    ink = chosen("non_background", np.ascontiguousarray(shaded))
+    assert ink[line > 0].mean() > 0.97
+    assert ink[cv2.dilate(line, np.ones((5, 5), np.uint8)) == 0].mean() < 0.001
+    field = make_field(np.ascontiguousarray(shaded), None, GroupingConfig(candidates="all_pixels"))
+    page = field.colour[np.rot90(line == 0, 0).ravel(), 0]
+    assert np.ptp(page) < 12, "the colours, too, are those under even light"
+
+
+def test_even_pages_and_panels_have_no_shade():
+    pixels = unpng(chart_sample(4).image)
+    assert page_shade(cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[..., 0]) is None
+    panel = np.full((240, 320), 100, np.float32)
+    panel[20:220, 40:300] = 90
+    assert page_shade(panel) is None
+
+
+def test_a_grainy_page_is_no_ink():
+    pixels = np.full((200, 300, 3), (205, 205, 225), np.float32)
+    cv2.line(pixels, (20, 180), (280, 20), (200, 30, 60), 3)
+    noisy = np.clip(pixels + np.random.default_rng(0).normal(scale=6, size=pixels.shape), 0, 255).astype(np.uint8)
+    line = (pixels[..., 1] < 100).astype(np.uint8)
+    ink = chosen("non_background", noisy)
+    assert ink[line > 0].mean() > 0.97
+    assert ink[cv2.dilate(line, np.ones((5, 5), np.uint8)) == 0].mean() < 0.01
 
 
 def test_a_chart_without_flat_areas_has_a_page_all_the_same():

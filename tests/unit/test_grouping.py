@@ -9,6 +9,7 @@ from linegroup.config import GroupingConfig
 from linegroup.errors import UserError
 from linegroup.grouping import CANDIDATES, GROUPERS, group_field, group_image, make_field
 from linegroup.grouping.embedding import auto_eps
+from linegroup.grouping.ink import Picture
 from linegroup.grouping.inks import separate_inks
 from linegroup.grouping.structure import find_structure
 from linegroup.grouping.workspace import Workspace
@@ -149,12 +150,12 @@ def test_candidates():
     pixels = unpng(sample.image)
     ink = pixels.min(axis=2) < 245
     config = {name: GroupingConfig(candidates=name) for name in CANDIDATES}
-    assert CANDIDATES["non_white"](pixels, None, config["non_white"]).sum() == ink.sum()
-    assert CANDIDATES["all_pixels"](pixels, None, config["all_pixels"]).all()
-    canny = CANDIDATES["canny"](pixels, None, config["canny"])
+    assert CANDIDATES["non_white"](Picture(pixels), None, config["non_white"]).sum() == ink.sum()
+    assert CANDIDATES["all_pixels"](Picture(pixels), None, config["all_pixels"]).all()
+    canny = CANDIDATES["canny"](Picture(pixels), None, config["canny"])
     assert (canny & draw_targets(sample).foreground).sum() > 0.8 * draw_targets(sample).foreground.sum()
     maps = Maps(np.zeros((2, *sample.size), np.float32), (ink * 0.7).astype(np.float32))
-    np.testing.assert_array_equal(CANDIDATES["model"](pixels, maps, config["model"]), ink)
+    np.testing.assert_array_equal(CANDIDATES["model"](Picture(pixels), maps, config["model"]), ink)
     with pytest.raises(UserError, match="needs a model"):
         make_field(pixels, None, config["model"])
 
@@ -162,10 +163,10 @@ def test_candidates():
 def test_a_grey_page_is_no_ink():
     sample = random_sample(2, (96, 96), 2)
     pixels = unpng(sample.image)
-    white = CANDIDATES["non_background"](pixels, None, GroupingConfig())
+    white = CANDIDATES["non_background"](Picture(pixels), None, GroupingConfig())
     grey = np.clip(pixels.astype(int) - 40, 0, 255).astype(np.uint8)
-    on_grey = CANDIDATES["non_background"](grey, None, GroupingConfig())
-    assert CANDIDATES["non_white"](grey, None, GroupingConfig()).all()
+    on_grey = CANDIDATES["non_background"](Picture(grey), None, GroupingConfig())
+    assert CANDIDATES["non_white"](Picture(grey), None, GroupingConfig()).all()
     assert on_grey.mean() < 0.2
     assert (white & on_grey).sum() / (white | on_grey).sum() > 0.8
 
