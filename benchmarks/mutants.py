@@ -83,13 +83,13 @@ MUTANTS = {
     ),
     "the largest component's edge taken unsearched": (
         f"{ENGINE}/spanning.py",
-        "            if root == largest:\n                continue\n",
+        "        if root == largest:\n            continue\n",
         "",
     ),
     "old neighbours never forgotten": (
         f"{ENGINE}/spanning.py",
-        "part[near[p]] == part[p]:\n                near[p] = -1",
-        "part[near[p]] == part[p]:\n                near[p] = near[p]",
+        "forest.part[forest.near[p]] == own:\n            forest.near[p] = -1",
+        "forest.part[forest.near[p]] == own:\n            pass",
     ),
     "ties merged in pairs": (
         f"{ENGINE}/hierarchy.py",

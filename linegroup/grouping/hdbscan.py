@@ -100,7 +100,7 @@ def span(tree: PointTree, min_samples: int, *, max_work: int | None = None) -> R
     count = len(tree.order)
     core = kth_distances(tree, min(min_samples, count - 1), work)
     settle(work, "HDBSCAN", count)
-    ends, lengths = spanning_tree(tree, core, tree.band, work)
+    ends, lengths = spanning_tree(tree, core, work)
     settle(work, "HDBSCAN", count)
     return Reachability(tree.order[ends], np.sqrt(lengths))
 

@@ -176,9 +176,10 @@ def join_core(tree: PointTree, core: Array, eps: float, limits: Array, work: Arr
         if 2 * tree.radius[node] <= limits[2]:
             _join_all(tree, core, node, node, joined, hangs)
         elif tree.after[node] == node + 1:
-            _join_blocks(tree, core, node, node, eps, limits, joined, query, distances)
+            pieces = core[tree.start[node] : tree.stop[node]].sum()
+            if _join_blocks(tree, core, node, node, pieces, eps, limits, joined, query, distances) == 1:
+                hangs[node] = _any_core(core, tree.start[node])
             work[0] += LANES
-            _look_again(tree, core, node, joined, hangs)
         else:
             stack[0, 0], stack[0, 1] = node + 1, tree.after[node + 1]
             _join_pairs(tree, core, eps, limits, joined, hangs, lower, upper, stack, query, distances, work)
@@ -220,6 +221,14 @@ def _core_box(tree: PointTree, core: Array, leaf: int, lower: Array, upper: Arra
                 else:
                     lower[leaf, d], upper[leaf, d] = min(lower[leaf, d], value), max(upper[leaf, d], value)
             hangs[leaf] = position
+
+
+@compiled
+def _any_core(core: Array, position: int) -> int:
+    """The first core point from a position on; there is one."""
+    while not core[position]:
+        position += 1
+    return position
 
 
 @compiled
@@ -311,7 +320,8 @@ def _join_pairs(
             continue
         a_leaf, b_leaf = tree.after[a] == a + 1, tree.after[b] == b + 1
         if a_leaf and b_leaf:
-            _join_blocks(tree, core, a, b, eps, limits, joined, query, distances)
+            pieces = 2 if hangs[a] >= 0 and hangs[b] >= 0 else 2 * LANES
+            _join_blocks(tree, core, a, b, pieces, eps, limits, joined, query, distances)
             work[0] += LANES
             if work[0] > work[1]:
                 return
@@ -332,19 +342,23 @@ def _join_blocks(
     core: Array,
     a: int,
     b: int,
+    pieces: int,
     eps: float,
     limits: Array,
     joined: Array,
     query: Array,
     distances: Array,
-) -> None:
-    """Join the core points of two blocks (or of one with itself) that lie within `eps` of each other."""
+) -> int:
+    """Join the core points of two blocks (or of one with itself) that lie within `eps` of each other.
+
+    Of `pieces` that do not hang together at most, so many are left in the end; at one there is no more to do.
+    """
     first, other = tree.start[a], tree.start[b]
     for p in range(first, tree.stop[a]):
         if not core[p]:
             continue
         for d in range(len(query)):
-            query[d] = tree.blocks[first // LANES, d, p - first]
+            query[d] = tree.points[p, d]
         block_distances(tree.blocks, other // LANES, query, distances)
         root = find(joined, p)
         for lane in range(tree.stop[b] - other):
@@ -353,6 +367,10 @@ def _join_blocks(
                 if core[q] and find(joined, q) != root and (distances[lane] <= limits[0] or _within(tree, p, q, eps)):
                     _join(joined, p, q)
                     root = find(joined, p)
+                    pieces -= 1
+        if pieces == 1:
+            break
+    return pieces
 
 
 @compiled

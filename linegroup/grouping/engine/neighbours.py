@@ -23,7 +23,7 @@ from linegroup.grouping.engine.tree import (
 
 Array = NDArray[Any]
 
-_WORTH_THREADS = 2000
+WORTH_THREADS = 2000
 """Fewer points are done before threads have started."""
 
 
@@ -42,7 +42,7 @@ def kth_distances(tree: PointTree, k: int, work: Array) -> Array:
     cuts = np.linspace(0, len(tree.leaf), min(8 * threads(), len(tree.leaf)) + 1).astype(np.int64)
     shares = [np.array([work[0], work[1]], dtype=np.int64) for _ in cuts[1:]]
     parts = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), shares, strict=True))
-    if len(tree.order) < _WORTH_THREADS or threads() == 1:
+    if len(tree.order) < WORTH_THREADS or threads() == 1:
         for first, last, share in parts:
             _kth_distances(tree, k, tree.band, first, last, answer, share)
     else:

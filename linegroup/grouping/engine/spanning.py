@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linegroup.compiling import compiled, inlined
+from linegroup.compiling import compiled, inlined, threads
 from linegroup.grouping.engine.density import find
+from linegroup.grouping.engine.neighbours import WORTH_THREADS
 from linegroup.grouping.engine.tree import (
     LANES,
     TINY,
@@ -22,8 +25,31 @@ from linegroup.grouping.engine.tree import (
 Array = NDArray[Any]
 
 
-@compiled
-def spanning_tree(tree: PointTree, reach: Array, band: float, work: Array) -> tuple[Array, Array]:
+class _Forest(NamedTuple):
+    """The trees so far and what each point knows; `best` and `edge` are a thread's own.
+
+    Attributes:
+        joined: Union-find of the positions.
+        part: Root of each position, as the round found it.
+        near: Nearest point outside the own component, -1 where a search is due.
+        least: How near that is; without it, no edge out is shorter.
+        best: Shortest length known out of each component, by root.
+        edge: Its ends, the inner one first.
+        lowest: Smallest core distance in each node.
+        alike: The component of each node whose points are all of one, else -1.
+    """
+
+    joined: Array
+    part: Array
+    near: Array
+    least: Array
+    best: Array
+    edge: Array
+    lowest: Array
+    alike: Array
+
+
+def spanning_tree(tree: PointTree, reach: Array, work: Array) -> tuple[Array, Array]:
     """Edges `(N - 1, 2) int64`, as positions, and their squared lengths `(N - 1,)`, shortest first.
 
     The length of an edge is the mutual reachability of its ends: the largest of their distance and the two
@@ -31,53 +57,92 @@ def spanning_tree(tree: PointTree, reach: Array, band: float, work: Array) -> tu
     to it: the largest would search most and is found by the others. What a point's search finds stays true
     until that neighbour joins its own component, so most points search but a few times. Edges of one round
     are taken shortest first and left out if they would close a ring, so that equal lengths do no harm.
+    Searches are spread over threads; among edges of equal length their number may decide, lengths never.
 
     Args:
         tree: N points.
         reach: `(N,) float64` by position, squared core distances.
-        band: The tree's rounding band.
         work: Spent and allowed; with too little of it edges are missing.
     """
     count = len(tree.order)
+    forest = _Forest(
+        np.arange(count),
+        np.arange(count),
+        np.full(count, -1, dtype=np.int64),
+        reach.copy(),
+        np.empty(count, dtype=np.float64),
+        np.empty((count, 2), dtype=np.int64),
+        _lowest(tree, reach),
+        np.empty(len(tree.after), dtype=np.int64),
+    )
     ends = np.empty((count - 1, 2), dtype=np.int64)
     lengths = np.empty(count - 1, dtype=np.float64)
-    joined = np.arange(count)
-    part = np.arange(count)
-    near = np.full(count, -1, dtype=np.int64)
-    least = reach.copy()  # no edge that leads out of a point's component is shorter
-    best = np.empty(count, dtype=np.float64)
-    edge = np.empty((count, 2), dtype=np.int64)
-    lowest = _lowest(tree, reach)
-    alike = np.empty(len(tree.after), dtype=np.int64)
-    sizes = np.empty(count, dtype=np.int64)
+    parts = threads() if count >= WORTH_THREADS else 1
+    cuts = np.linspace(0, len(tree.leaf), parts + 1).astype(np.int64).tolist()
+    shares = [forest]
+    shares += [forest._replace(best=np.empty_like(forest.best), edge=np.empty_like(forest.edge)) for _ in cuts[2:]]
     made = 0
-    while made < count - 1 and work[0] <= work[1]:
-        sizes[:] = 0
-        for p in range(count):
-            part[p] = find(joined, p)
-            sizes[part[p]] += 1
-        largest = int(np.argmax(sizes))
-        _mark_alike(tree, part, alike)
-        best[:] = np.inf
-        for p in range(count):
-            if near[p] >= 0 and part[near[p]] == part[p]:
-                near[p] = -1
-            if near[p] >= 0 and least[p] < best[part[p]]:
-                best[part[p]] = least[p]
-                edge[part[p], 0], edge[part[p], 1] = p, near[p]
-        _search(tree, reach, band, part, alike, lowest, near, least, best, edge, largest, work)
-        roots = np.flatnonzero((part == np.arange(count)) & (best < np.inf))
-        for root in roots[np.argsort(best[roots], kind="mergesort")]:
-            if root == largest:
-                continue
-            a, b = find(joined, edge[root, 0]), find(joined, edge[root, 1])
-            if a != b:
-                joined[max(a, b)] = min(a, b)
-                ends[made, 0], ends[made, 1] = edge[root, 0], edge[root, 1]
-                lengths[made] = best[root]
-                made += 1
-    order = np.argsort(lengths[:made], kind="mergesort")
+    with ThreadPoolExecutor(parts) as pool:
+        while made < count - 1 and work[0] <= work[1]:
+            largest = _begin_round(tree, forest)
+            spent = [np.array([work[0], work[1]], dtype=np.int64) for _ in shares]
+            for share in shares[1:]:
+                share.best[:], share.edge[:] = forest.best, forest.edge
+            list(
+                pool.map(
+                    _search,
+                    repeat(tree),
+                    repeat(reach),
+                    repeat(tree.band),
+                    shares,
+                    cuts,
+                    cuts[1:],
+                    repeat(largest),
+                    spent,
+                )
+            )
+            for share in shares[1:]:
+                better = share.best < forest.best
+                forest.best[better], forest.edge[better] = share.best[better], share.edge[better]
+            work[0] += sum(int(one[0]) - int(work[0]) for one in spent)
+            made = _join_nearest(forest, largest, ends, lengths, made)
+    order = np.argsort(lengths[:made], kind="stable")
     return ends[order], lengths[order]
+
+
+@compiled
+def _begin_round(tree: PointTree, forest: _Forest) -> int:
+    """Find out which points are together by now, and what is known already of the edges out; the largest."""
+    sizes = np.zeros(len(forest.part), dtype=np.int64)
+    for p in range(len(forest.part)):
+        forest.part[p] = find(forest.joined, p)
+        sizes[forest.part[p]] += 1
+    _mark_alike(tree, forest.part, forest.alike)
+    forest.best[:] = np.inf
+    for p in range(len(forest.part)):
+        own = forest.part[p]
+        if forest.near[p] >= 0 and forest.part[forest.near[p]] == own:
+            forest.near[p] = -1
+        if forest.near[p] >= 0 and forest.least[p] < forest.best[own]:
+            forest.best[own] = forest.least[p]
+            forest.edge[own, 0], forest.edge[own, 1] = p, forest.near[p]
+    return int(np.argmax(sizes))
+
+
+@compiled
+def _join_nearest(forest: _Forest, largest: int, ends: Array, lengths: Array, made: int) -> int:
+    """Take the shortest edge out of each component but the largest, shortest first; how many edges there are now."""
+    roots = np.flatnonzero((forest.part == np.arange(len(forest.part))) & (forest.best < np.inf))
+    for root in roots[np.argsort(forest.best[roots], kind="mergesort")]:
+        if root == largest:
+            continue
+        a, b = find(forest.joined, forest.edge[root, 0]), find(forest.joined, forest.edge[root, 1])
+        if a != b:
+            forest.joined[max(a, b)] = min(a, b)
+            ends[made, 0], ends[made, 1] = forest.edge[root, 0], forest.edge[root, 1]
+            lengths[made] = forest.best[root]
+            made += 1
+    return made
 
 
 @compiled
@@ -109,63 +174,41 @@ def _mark_alike(tree: PointTree, part: Array, alike: Array) -> None:
 
 @compiled
 def _search(
-    tree: PointTree,
-    reach: Array,
-    band: float,
-    part: Array,
-    alike: Array,
-    lowest: Array,
-    near: Array,
-    least: Array,
-    best: Array,
-    edge: Array,
-    largest: int,
-    work: Array,
+    tree: PointTree, reach: Array, band: float, forest: _Forest, first: int, last: int, largest: int, work: Array
 ) -> None:
-    """Find the shortest edge out of every component but the largest, into `best` and `edge`."""
+    """Find the shortest edges that lead from some blocks out of every component but the largest."""
     distances = np.empty(LANES, dtype=tree.blocks.dtype)
     query = np.empty(tree.blocks.shape[1], dtype=tree.blocks.dtype)
-    for leaf in tree.leaf:
-        first, stop = tree.start[leaf], tree.stop[leaf]
-        if alike[leaf] == largest:
+    for leaf in tree.leaf[first:last]:
+        if forest.alike[leaf] == largest:
             continue
-        for p in range(first, stop):
-            own = part[p]
-            if own == largest or near[p] >= 0 or least[p] >= best[own]:
+        for p in range(tree.start[leaf], tree.stop[leaf]):
+            own = forest.part[p]
+            if own == largest or forest.near[p] >= 0 or forest.least[p] >= forest.best[own]:
                 continue
             for d in range(len(query)):
                 query[d] = tree.points[p, d]
-            near[p], least[p] = _nearest_outside(
-                tree, reach, band, part, alike, lowest, p, query, least[p], best[own], distances, work
-            )
-            if near[p] >= 0:
-                best[own] = least[p]
-                edge[own, 0], edge[own, 1] = p, near[p]
-                other = part[near[p]]  # the same edge leads out of that component, too
-                if least[p] < best[other]:
-                    best[other] = least[p]
-                    edge[other, 0], edge[other, 1] = near[p], p
+            found, length = _nearest_outside(tree, reach, band, forest, p, query, distances, work)
+            forest.near[p], forest.least[p] = found, length
+            if found >= 0:
+                forest.best[own] = length
+                forest.edge[own, 0], forest.edge[own, 1] = p, found
+                other = forest.part[found]  # the same edge leads out of that component, too
+                if length < forest.best[other]:
+                    forest.best[other] = length
+                    forest.edge[other, 0], forest.edge[other, 1] = found, p
         if work[0] > work[1]:
             return
 
 
 @inlined
 def _nearest_outside(
-    tree: PointTree,
-    reach: Array,
-    band: float,
-    part: Array,
-    alike: Array,
-    lowest: Array,
-    p: int,
-    query: Array,
-    least: float,
-    bound: float,
-    distances: Array,
-    work: Array,
+    tree: PointTree, reach: Array, band: float, forest: _Forest, p: int, query: Array, distances: Array, work: Array
 ) -> tuple[int, float]:
-    """The nearest point of another component nearer than `bound`, or -1, and how near; at best `least`."""
+    """The point of another component that is nearest and nearer than any known for its own, or -1; how near."""
+    part, alike, lowest = forest.part, forest.alike, forest.lowest
     found, own = -1, part[p]
+    bound, least = forest.best[own], forest.least[p]
     node = tree.leaf[p // LANES]
     v, end = node, node + 1
     while bound > least:

@@ -26,6 +26,9 @@ _SAMPLE = 128
 _BINS = 32
 """Steps between which a split is placed."""
 
+_TOGETHER = 8192
+"""Points of a node that are copied to one place, which the processor's own memory holds."""
+
 _LARGEST_SINGLE = 1e15
 """Coordinates beyond this are kept in double precision: their squares would leave the range of floats."""
 
@@ -89,15 +92,16 @@ def build_tree(features: Array) -> PointTree:
     leaves = -(-count // LANES)
     order = np.arange(count)
     nodes = 2 * leaves - 1
+    together = np.empty_like(blocks)
     parent, after, start, stop = (np.empty(nodes, dtype=np.int64) for _ in range(4))
-    _split_points(blocks, order, parent, after, start, stop)
+    _split_points(blocks, order, together, parent, after, start, stop)
     packed = np.full((leaves, dimensions, LANES), np.inf, dtype=blocks.dtype)
     lower, upper, centre = (np.empty((nodes, dimensions), dtype=blocks.dtype) for _ in range(3))
     radius = np.empty(nodes, dtype=blocks.dtype)
     leaf = np.empty(leaves, dtype=np.int64)
-    _pack(blocks, order, after, start, stop, packed, leaf)
+    _pack(together, after, start, stop, packed, leaf)
     _bound(packed, after, start, stop, lower, upper, centre, radius)
-    return PointTree(blocks[order], order, packed, parent, after, leaf, start, stop, lower, upper, centre, radius)
+    return PointTree(together, order, packed, parent, after, leaf, start, stop, lower, upper, centre, radius)
 
 
 def checked_points(features: Array) -> Array:
@@ -116,70 +120,177 @@ def checked_points(features: Array) -> Array:
     return np.ascontiguousarray(points)
 
 
+class _Scratch(NamedTuple):
+    """Room to work in, made once: keys, keys and members of the other side, a sample, a histogram."""
+
+    keys: Array
+    other_keys: Array
+    others: Array
+    sample: Array
+    bins: Array
+
+
 @compiled
-def _split_points(points: Array, order: Array, parent: Array, after: Array, start: Array, stop: Array) -> None:
-    """Order the points so that every node's are together, and number the nodes."""
-    keys = np.empty(len(points), dtype=points.dtype)
-    sample = np.empty(_SAMPLE, dtype=points.dtype)
-    bins = np.empty(_BINS, dtype=np.int64)
+def _split_points(
+    points: Array, order: Array, together: Array, parent: Array, after: Array, start: Array, stop: Array
+) -> None:
+    """Order the points so that every node's are together, and number the nodes.
+
+    Large nodes find their points all over the memory; the points of a smaller one are brought together first.
+    """
+    scratch = _Scratch(
+        np.empty(len(points), dtype=points.dtype),
+        np.empty(len(points), dtype=points.dtype),
+        np.empty(len(points), dtype=np.int64),
+        np.empty(_SAMPLE, dtype=points.dtype),
+        np.empty(_BINS, dtype=np.int64),
+    )
+    near = np.empty((min(_TOGETHER, len(points)), points.shape[1]), dtype=points.dtype)
+    rows, names = np.empty(len(near), dtype=np.int64), np.empty(len(near), dtype=np.int64)
+    gathered, end = 0, 0
     parent[0], start[0], stop[0] = -1, 0, len(points)
     for node in range(len(parent)):
         first, last = start[node], stop[node]
         leaves = -(-(last - first) // LANES)
         after[node] = node + 2 * leaves - 1
-        if leaves == 1:
-            continue
-        axis, threshold = _choose_split(points, order[first:last], sample, bins)
-        below = 0
-        for i in range(first, last):
-            keys[i] = points[order[i], axis]
-            below += keys[i] <= threshold
-        # Whole blocks on the left, and no side too thin: the tree stays shallow.
-        left = (below + LANES // 2) // LANES
-        left = min(max(left, 1, leaves // 16), leaves - 1 - leaves // 16)
-        _select(keys[first:last], order[first:last], left * LANES)
-        right = node + 2 * left
-        parent[node + 1] = parent[right] = node
-        start[node + 1], stop[node + 1] = first, first + left * LANES
-        start[right], stop[right] = first + left * LANES, last
+        if first >= end and last - first <= len(near):
+            gathered, end = first, last
+            for i in range(last - first):
+                rows[i], names[i] = i, order[first + i]
+                for d in range(points.shape[1]):
+                    near[i, d] = points[order[first + i], d]
+        if leaves > 1:
+            if last <= end:
+                members = rows[first - gathered : last - gathered]
+                left = _split_node(near, members, leaves, scratch)
+            else:
+                left = _split_node(points, order[first:last], leaves, scratch)
+            right = node + 2 * left
+            parent[node + 1] = parent[right] = node
+            start[node + 1], stop[node + 1] = first, first + left * LANES
+            start[right], stop[right] = first + left * LANES, last
+        elif last <= end:
+            for i in range(first, last):
+                row = rows[i - gathered]
+                order[i] = names[row]
+                for d in range(points.shape[1]):
+                    together[i, d] = near[row, d]
 
 
-@compiled
-def _choose_split(points: Array, members: Array, sample: Array, bins: Array) -> tuple[int, float]:
-    """The axis along which a sample varies most, and the threshold of its two means (Otsu 1979)."""
-    taken = min(max(len(members) // 4, 16), _SAMPLE)
+@inlined
+def _split_node(points: Array, members: Array, leaves: int, scratch: _Scratch) -> int:
+    """Bring the members of the left child to the front; how many blocks they fill."""
+    axis = _widest_axis(points, members)
+    keys = scratch.keys[: len(members)]
+    for i in range(len(members)):
+        keys[i] = points[members[i], axis]
+    if leaves == 2:
+        _select(keys, members, LANES)
+        return 1
+    below = _divide(keys, members, _two_means(points, members, axis, scratch.sample, scratch.bins), scratch)
+    # Whole blocks on the left, and no side too thin: the tree stays shallow.
+    left = (below + LANES // 2) // LANES
+    left = min(max(left, 1, leaves // 16), leaves - 1 - leaves // 16)
+    rank = left * LANES
+    if rank < below:
+        _bring_largest_back(keys[:below], members[:below], below - rank)
+    elif rank > below:
+        _bring_smallest_forward(keys[below:], members[below:], rank - below)
+    return left
+
+
+@inlined
+def _divide(keys: Array, members: Array, threshold: float, scratch: _Scratch) -> int:
+    """Bring the keys up to a threshold to the front, without a branch to be guessed; how many they are."""
+    below, above = 0, 0
+    for i in range(len(keys)):
+        key, member = keys[i], members[i]
+        keys[below], members[below] = key, member
+        scratch.other_keys[above], scratch.others[above] = key, member
+        inside = int(key <= threshold)
+        below += inside
+        above += 1 - inside
+    for i in range(above):
+        keys[below + i], members[below + i] = scratch.other_keys[i], scratch.others[i]
+    return below
+
+
+@inlined
+def _bring_smallest_forward(keys: Array, members: Array, count: int) -> None:
+    """Bring the `count` smallest keys to the front; made for few of many."""
+    if count > LANES:
+        _select(keys, members, count)
+        return
+    for i in range(1, count):
+        _sink(keys, members, i)
+    for i in range(count, len(keys)):
+        if keys[i] < keys[count - 1]:  # the largest of those in front gives way
+            keys[i], keys[count - 1] = keys[count - 1], keys[i]
+            members[i], members[count - 1] = members[count - 1], members[i]
+            _sink(keys, members, count - 1)
+
+
+@inlined
+def _sink(keys: Array, members: Array, a: int) -> None:
+    """Move one key forward to its place among the ascending ones before it."""
+    while a > 0 and keys[a] < keys[a - 1]:
+        keys[a], keys[a - 1] = keys[a - 1], keys[a]
+        members[a], members[a - 1] = members[a - 1], members[a]
+        a -= 1
+
+
+@inlined
+def _bring_largest_back(keys: Array, members: Array, count: int) -> None:
+    """Bring the `count` largest keys to the back."""
+    for i in range(len(keys)):
+        keys[i] = -keys[i]
+    keys, members = keys[::-1], members[::-1]
+    _bring_smallest_forward(keys, members, count)
+
+
+@inlined
+def _widest_axis(points: Array, members: Array) -> int:
+    """The axis along which a sample varies most."""
+    taken = min(max(len(members) // 4, 16), _SAMPLE // 2)
     axis, most = 0, -1.0
     for d in range(points.shape[1]):
         total, square = 0.0, 0.0
         origin = points[members[0], d]
         for s in range(taken):
-            value = points[members[s * len(members) // taken], d] - origin
+            value = np.float64(points[members[s * len(members) // taken], d] - origin)
             total += value
             square += value * value
         spread = square - total * total / taken
         if spread > most:
             axis, most = d, spread
+    return axis
+
+
+@inlined
+def _two_means(points: Array, members: Array, axis: int, sample: Array, bins: Array) -> float:
+    """The threshold between the two means of a sample along an axis (Otsu 1979)."""
+    taken = min(max(len(members) // 4, 16), _SAMPLE)
     for s in range(taken):
         sample[s] = points[members[s * len(members) // taken], axis]
     low, high = sample[:taken].min(), sample[:taken].max()
     if not low < high:
-        return axis, low
+        return np.float64(low)
     bins[:] = 0
     scale = len(bins) / (high - low)
     total = 0
     for s in range(taken):
-        bin_ = min(int((sample[s] - low) * scale), len(bins) - 1)
-        bins[bin_] += 1
-        total += bin_
+        step = min(int((sample[s] - low) * scale), len(bins) - 1)
+        bins[step] += 1
+        total += step
     best, cut, left, below = -1.0, 0, 0, 0
-    for bin_ in range(len(bins) - 1):
-        below += bins[bin_]
-        left += bins[bin_] * bin_
+    for step in range(len(bins) - 1):
+        below += bins[step]
+        left += bins[step] * step
         apart = float(left) * taken - float(total) * below
         score = apart * apart / (float(below) * (taken - below)) if 0 < below < taken else -1.0
         if score > best:
-            best, cut = score, bin_
-    return axis, low + (cut + 1) / scale
+            best, cut = score, step
+    return np.float64(low + (cut + 1) / scale)
 
 
 @compiled
@@ -209,14 +320,15 @@ def _select(keys: Array, order: Array, rank: int) -> None:
 
 
 @compiled
-def _pack(points: Array, order: Array, after: Array, start: Array, stop: Array, blocks: Array, leaf: Array) -> None:
+def _pack(points: Array, after: Array, start: Array, stop: Array, blocks: Array, leaf: Array) -> None:
+    """Blocks `(M, D, 32)` from points `(N, D)` by position."""
     for node in range(len(after)):
         if after[node] == node + 1:
             block = start[node] // LANES
             leaf[block] = node
-            for lane in range(stop[node] - start[node]):
-                for d in range(points.shape[1]):
-                    blocks[block, d, lane] = points[order[start[node] + lane], d]
+            for d in range(points.shape[1]):
+                for lane in range(stop[node] - start[node]):
+                    blocks[block, d, lane] = points[start[node] + lane, d]
 
 
 @compiled
