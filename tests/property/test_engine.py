@@ -1,7 +1,11 @@
 """The clustering engine against scikit-learn, hdbscan and definitions. LINEGROUP_CASES sets the number of clouds."""
 
 import os
+import subprocess
+import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import hdbscan as library
 import numpy as np
@@ -357,6 +361,24 @@ def test_the_number_of_threads_changes_nothing(monkeypatch):
 def test_bad_input_is_refused(points, eps, samples, message):
     with pytest.raises(ValueError, match=message):
         dbscan(points, eps, samples)
+
+
+def test_without_machine_code_the_labels_are_the_same():
+    points, eps, samples = hard_cloud(0)
+    script = (
+        "import sys, numpy as np\n"
+        "from linegroup.compiling import COMPILES\n"
+        "from linegroup.grouping.dbscan import dbscan\n"
+        "assert not COMPILES\n"
+        "points = np.load(sys.argv[1])\n"
+        "np.save(sys.argv[2], dbscan(points, float(sys.argv[3]), int(sys.argv[4])))\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        given, answer = Path(folder) / "points.npy", Path(folder) / "labels.npy"
+        np.save(given, points)
+        command = [sys.executable, "-c", script, str(given), str(answer), repr(eps), str(samples)]
+        subprocess.run(command, check=True, env={**os.environ, "NUMBA_DISABLE_JIT": "1"})
+        np.testing.assert_array_equal(np.load(answer), dbscan(points, eps, samples))
 
 
 def test_no_points_have_no_labels():
