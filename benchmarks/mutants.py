@@ -128,16 +128,7 @@ def caught(name: str, cases: int) -> bool:
         if old not in text:
             raise SystemExit(f"{name}: {path} no longer holds {old!r}; mend the mutant.")
         file.write_text(text.replace(old, new))
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-x",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "tests/property/test_engine.py",
-        ]
+        tests = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/property/test_engine.py"]
         environment = {**os.environ, "PYTHONPATH": folder, "LINEGROUP_CASES": str(cases)}
         try:
             done = subprocess.run(
