@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping.clustering import empty_groups, number_lines
-from linegroup.grouping.fragments import drop_legend_keys, drop_outlines, filled_areas, keep_lines, split_line, text
+from linegroup.grouping.fragments import drop_legend_keys, drop_outlines, filled_areas, keep_lines, text
 from linegroup.grouping.inks import find_inks
+from linegroup.grouping.linking import link_lines
 from linegroup.grouping.structure import find_structure
 from linegroup.grouping.workspace import Workspace
 from linegroup.sample import Field, Groups
@@ -35,8 +36,8 @@ def group_classical(workspace: Workspace, config: GroupingConfig) -> Groups:
     """Lines are inks of their own colour that run through the plot area.
 
     Axes, frame and grid go first, and with them all ink outside their box; then filled areas and text.
-    What is left is separated into inks; legend keys leave each ink; strokes of one ink that run side by
-    side without touching are lines of their own. Pixels of no line are dropped, whatever `config.noise`
+    What is left is separated into inks; legend keys leave each ink; the strokes of one ink are linked to
+    lines where they go on in each other. Pixels of no line are dropped, whatever `config.noise`
     says: most of them are text.
 
     Meant for the candidates `non_background`.
@@ -66,7 +67,7 @@ def _lines(chart: _Chart, free: Mask, fills: Mask, plot: tuple[int, int]) -> lis
     lines = []
     for ink, colour in zip(inks, colours, strict=True):
         kept = keep_lines(ink, every, plot, coloured=bool(np.hypot(colour[1], colour[2]) >= NEUTRAL))
-        lines.extend(split_line(kept, plot))
+        lines.extend(link_lines(kept, plot))
     return lines
 
 
