@@ -98,8 +98,9 @@ def _limits(tree: PointTree, eps: float) -> NDArray[Any]:
     """Bounds in the blocks' precision: squared distances surely within, not surely beyond, and radii surely within."""
     largest = 1e37 if tree.blocks.dtype == np.float32 else np.finfo(np.float64).max
     squared = min(float(eps) * float(eps), largest)
-    within = max(0.0, squared * (1 - tree.band) - TINY)
-    sure = float(np.sqrt(within)) * (1 - 4 * tree.band)
+    within = squared * (1 - tree.band) - TINY
+    # Where squares underflow nothing is sure: negative bounds leave every decision to the exact sum.
+    sure = float(np.sqrt(within)) * (1 - 4 * tree.band) if within > 0 else -1.0
     return np.array([within, min(squared * (1 + tree.band) + TINY, largest), sure], dtype=tree.blocks.dtype)
 
 

@@ -151,6 +151,21 @@ def test_dbscan_is_scikit_learns_bit_for_bit(part):
     assert compared > 0.8 * CASES / 10
 
 
+@pytest.mark.parametrize("scale", [1e-160, 1e-30, 1e-19, 1e-17, 1e14, 1e16, 1e70])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dbscan_is_the_same_at_any_scale(scale, dtype):
+    for seed in range(40):
+        points, eps, samples = hard_cloud(seed * 7)  # blobs: no ties that a scale could turn
+        if dtype == np.float32 and not 1e-35 < scale < 1e35:
+            continue
+        scaled = (points.astype(np.float64) * scale).astype(dtype)
+        near = squared_distances(scaled) <= (eps * scale) ** 2
+        for ours, expected in zip(
+            dbscan_core(scaled, eps * scale, samples), dbscan_by_definition(near, samples), strict=True
+        ):
+            np.testing.assert_array_equal(ours, expected, err_msg=f"seed {seed}")
+
+
 def test_dbscan_by_scipy_alone_is_the_same():
     for seed in range(CASES // 5):
         points, eps, samples = hard_cloud(seed)

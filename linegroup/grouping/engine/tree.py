@@ -85,7 +85,8 @@ def build_tree(features: Array) -> PointTree:
         UserError: another shape, or coordinates that are NaN, infinite or beyond 1e150.
     """
     points = checked_points(features)
-    single = points.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what does not fit is not kept in single precision
+        single = points.astype(np.float32, copy=False)
     exact = points.dtype == np.float32 or bool((single == points).all())
     blocks = single if exact and float(np.abs(points).max()) <= _LARGEST_SINGLE else points.astype(np.float64)
     count, dimensions = blocks.shape
