@@ -22,7 +22,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def threads() -> int:
     """Threads to spread long loops over: OMP_NUM_THREADS, which Ray sets to a worker's share, else all cores."""
     text = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(text)) if text.isdigit() else len(os.sched_getaffinity(0))
+    first = text.split(",")[0].strip()
+    return max(1, int(first)) if first.isdigit() else (os.cpu_count() or 1)
 
 
 def compiled(function: _Function) -> _Function:

@@ -146,7 +146,7 @@ class Field:
         positions: `(N, 2) int32`, x first, in raster order (y, then x).
         features: `(N, D) float32`, the embedding; D = 0 where there is no model.
         foreground: `(N,) float32` in [0, 1], probability of being on a line.
-        colour: `(N, 3) float32`, CIE Lab (L 0..100), uneven light taken out.
+        colour: `(N, 3) float32`, CIE Lab, uneven light taken out (L of even light lies in 0..100).
         size: `(height, width)` of the picture.
         page: `(P, 3) float32`, Lab colours of the paper, the commonest first; P = 0 where unknown.
         crossing: `(N,) float32` in [0, 1], probability that lines cross there; zeros where nothing says so.

@@ -81,7 +81,7 @@ def finish(
     """Groups from cluster labels: small clusters become noise, noise is dropped or joins the nearest cluster.
 
     Lines are numbered by their first pixel in raster order. A line's score is the share of its pixels
-    that the clustering itself put there.
+    that it had before noise joined it.
 
     Args:
         labels: `(N,)`, -1 = noise.

@@ -12,6 +12,9 @@ from linegroup.sample import Field, Groups
 
 Mask = NDArray[np.bool_]
 
+LARGEST = 10_000
+"""Pixels; a larger patch is no crossing, whatever a model says, and each of its pixels has one line only."""
+
 
 def share_crossings(field: Field, groups: Groups, crossing: Mask) -> Groups:
     """Give the pixels of crossings to the lines that run through them.
@@ -55,18 +58,29 @@ def _share(patch: Mask, labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], l
     first = np.zeros(patch.shape, dtype=np.int32)
     if not len(lines):
         return first, []
-    away, claims = [], []
+    nearest = np.full(patch.shape, np.inf, dtype=np.float32)
+    within = np.full(patch.shape, np.inf, dtype=np.float32)
+    owner = np.zeros(patch.shape, dtype=np.int32)
+    claims = []
     for line in lines:
         own = touching == line
-        away.append(cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+        away = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         hull = cv2.convexHull(np.argwhere(own)[:, ::-1].astype(np.int32))
         drawn = np.zeros(patch.shape, dtype=np.uint8)
-        cv2.fillConvexPoly(drawn, hull, 1)
-        cv2.polylines(drawn, [hull], isClosed=True, color=1)
-        claims.append((drawn > 0) & patch)
-    claimed = np.stack(claims)
-    distance = np.where(claimed | ~claimed.any(axis=0), np.stack(away), np.inf)
-    nearest = np.argmin(distance, axis=0)
-    first[patch] = lines[nearest[patch]]
-    further = [(int(line), claimed[k] & (nearest != k)) for k, line in enumerate(lines)]
-    return first, [(line, also) for line, also in further if also.any()]
+        if patch.sum() <= LARGEST:
+            cv2.fillConvexPoly(drawn, hull, 1)
+            cv2.polylines(drawn, [hull], isClosed=True, color=1)
+        claimed = (drawn > 0) & patch
+        claims.append((int(line), np.flatnonzero(claimed)))
+        closer = claimed & (away < within)
+        owner[closer], within[closer] = line, away[closer]
+        closer = patch & (away < nearest)
+        first[closer], nearest[closer] = line, away[closer]
+    first = np.where(np.isfinite(within), owner, first)
+    further = []
+    for line, pixels in claims:
+        also = np.zeros(patch.shape, dtype=np.bool_)
+        also.flat[pixels[first.flat[pixels] != line]] = True
+        if also.any():
+            further.append((line, also))
+    return first, further

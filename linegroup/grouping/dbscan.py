@@ -74,12 +74,14 @@ def cluster_tree(
     return answer, flags
 
 
-def neighbour_distances(tree: PointTree, k: int, *, max_work: int | None = None) -> NDArray[np.float64]:
+def neighbour_distances(
+    tree: PointTree, k: int, *, max_work: int | None = None, work: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
     """`(N,)`, the distance from each point, in their given order, to its k-th nearest other one; 1 ≤ k < N.
 
-    Its quantiles tell what `eps` may be.
+    Its quantiles tell what `eps` may be. `work` (spent and allowed) may stand for `max_work`.
     """
-    work = allowance(max_work)
+    work = allowance(max_work) if work is None else work
     squared = kth_distances(tree, k, work)
     settle(work, "The search for neighbours", len(squared))
     answer = np.empty_like(squared)
@@ -90,13 +92,13 @@ def neighbour_distances(tree: PointTree, k: int, *, max_work: int | None = None)
 def _check(eps: float, min_samples: int) -> None:
     if not 0 < eps < np.inf:
         raise UserError(f"eps must be a finite number above 0; got {eps}.")
-    if min_samples < 1:
-        raise UserError(f"min_samples must be at least 1; got {min_samples}.")
+    if not 1 <= min_samples < 2**62:
+        raise UserError(f"min_samples must be at least 1 and below 2^62; got {min_samples}.")
 
 
 def _limits(tree: PointTree, eps: float) -> NDArray[Any]:
     """Bounds in the blocks' precision: squared distances surely within, not surely beyond, and radii surely within."""
-    largest = 1e37 if tree.blocks.dtype == np.float32 else np.finfo(np.float64).max
+    largest = 1e37 if tree.blocks.dtype == np.float32 else float(np.finfo(np.float64).max) / 2
     squared = min(float(eps) * float(eps), largest)
     within = squared * (1 - tree.band) - TINY
     # Where squares underflow nothing is sure: negative bounds leave every decision to the exact sum.

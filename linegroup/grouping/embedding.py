@@ -73,4 +73,6 @@ def _hdbscan(points: Points, config: GroupingConfig) -> Labels:
 def _margin(points: Points, config: GroupingConfig) -> Labels:
     usual = LossConfig()
     bandwidth, margin = config.bandwidth or usual.delta_v, config.margin or usual.delta_d
-    return margin_clusters(points.features[points.chosen], bandwidth, margin, config.min_pixels)
+    return margin_clusters(
+        points.features[points.chosen], bandwidth, margin, config.min_pixels, max_work=allowed(config)
+    )

@@ -74,9 +74,11 @@ def hdbscan(
         WorkExceeded: more than `max_work` would be needed.
     """
     points = checked_points(features)
+    samples = min_cluster_size if min_samples is None else min_samples
+    _check_samples(samples)
+    _check_extraction(min_cluster_size, cluster_selection_epsilon, cluster_selection_method)
     if len(points) < 2:
         return _all_noise(len(points))
-    samples = min_cluster_size if min_samples is None else min_samples
     reachability = span(build_tree(points), samples, max_work=max_work)
     return extract(
         reachability,
@@ -87,16 +89,23 @@ def hdbscan(
     )
 
 
-def span(tree: PointTree, min_samples: int, *, max_work: int | None = None) -> Reachability:
+def span(
+    tree: PointTree, min_samples: int, *, max_work: int | None = None, work: NDArray[np.int64] | None = None
+) -> Reachability:
     """The spanning tree of at least two points; the long part of HDBSCAN, the same for all other parameters.
+
+    Args:
+        tree: The points.
+        min_samples: See `hdbscan`.
+        max_work: Steps allowed; None: all.
+        work: Spent and allowed, instead of `max_work`, for callers who want to know what was spent.
 
     Raises:
         UserError: `min_samples` below 1.
         WorkExceeded: more than `max_work` would be needed.
     """
-    if min_samples < 1:
-        raise UserError(f"min_samples must be at least 1; got {min_samples}.")
-    work = allowance(max_work)
+    _check_samples(min_samples)
+    work = allowance(max_work) if work is None else work
     count = len(tree.order)
     core = kth_distances(tree, min(min_samples, count - 1), work)
     settle(work, "HDBSCAN", count)
@@ -118,12 +127,7 @@ def extract(
     Raises:
         UserError: `min_cluster_size` below 2, an `epsilon` below 0 or an unknown method.
     """
-    if min_cluster_size < 2:
-        raise UserError(f"min_cluster_size must be at least 2; got {min_cluster_size}.")
-    if not cluster_selection_epsilon >= 0:
-        raise UserError(f"cluster_selection_epsilon must be at least 0; got {cluster_selection_epsilon}.")
-    if cluster_selection_method not in ("eom", "leaf"):
-        raise UserError(f"cluster_selection_method must be eom or leaf; got {cluster_selection_method!r}.")
+    _check_extraction(min_cluster_size, cluster_selection_epsilon, cluster_selection_method)
     tree = condense(reachability.ends, reachability.lengths, min_cluster_size)
     if cluster_selection_method == "leaf":
         chosen = select_leaves(tree)
@@ -132,6 +136,20 @@ def extract(
     if cluster_selection_epsilon > 0:
         chosen = join_near(tree, chosen, cluster_selection_epsilon, allow_single_cluster=allow_single_cluster)
     return Clusters(*label_points(tree, chosen, cluster_selection_epsilon))
+
+
+def _check_samples(min_samples: int) -> None:
+    if min_samples < 1:
+        raise UserError(f"min_samples must be at least 1; got {min_samples}.")
+
+
+def _check_extraction(min_cluster_size: int, cluster_selection_epsilon: float, cluster_selection_method: str) -> None:
+    if min_cluster_size < 2:
+        raise UserError(f"min_cluster_size must be at least 2; got {min_cluster_size}.")
+    if not cluster_selection_epsilon >= 0:
+        raise UserError(f"cluster_selection_epsilon must be at least 0; got {cluster_selection_epsilon}.")
+    if cluster_selection_method not in ("eom", "leaf"):
+        raise UserError(f"cluster_selection_method must be eom or leaf; got {cluster_selection_method!r}.")
 
 
 def _all_noise(count: int) -> Clusters:

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linegroup.grouping.engine.budget import allowance, settle
+from linegroup.grouping.engine.tree import LANES
+
 Array = NDArray[Any]
 
 _SAMPLE = 1024
@@ -21,7 +24,9 @@ _SHIFTS = 20
 """Steps of a mean shift; it ends much sooner where there are clusters at all."""
 
 
-def margin_clusters(features: NDArray[np.float32], bandwidth: float, margin: float, least: int) -> NDArray[np.int64]:
+def margin_clusters(
+    features: NDArray[np.float32], bandwidth: float, margin: float, least: int, *, max_work: int | None = None
+) -> NDArray[np.int64]:
     """Labels `(N,)` of points `(N, D)`, -1 = further than `margin` from every cluster's mean.
 
     Args:
@@ -29,12 +34,19 @@ def margin_clusters(features: NDArray[np.float32], bandwidth: float, margin: flo
         bandwidth: Radius of a cluster around its mean (`delta_v`).
         margin: Half the distance between means (`delta_d`); points up to so far from a mean are of it.
         least: Smaller clusters are none.
+        max_work: Steps allowed, of 32 points held against a mean each; None: all.
+
+    Raises:
+        WorkExceeded: more than `max_work` would be needed.
     """
-    centres = _centres(features, bandwidth, margin, least)
+    # Around the mean and in double precision: distances are differences, not what rounding left of large squares.
+    features = features.astype(np.float64)
+    features -= features.mean(axis=0) if len(features) else 0
+    centres = _centres(features, bandwidth, margin, least, allowance(max_work))
     labels = np.full(len(features), -1, dtype=np.int64)
     if not len(centres):
         return labels
-    nearest = np.full(len(features), margin**2, dtype=np.float32)
+    nearest = np.full(len(features), margin**2)
     for k, centre in enumerate(centres):
         away = _squared(features, centre)
         closer = (away < nearest) | ((away == nearest) & (labels < 0))
@@ -42,7 +54,7 @@ def margin_clusters(features: NDArray[np.float32], bandwidth: float, margin: flo
     return labels
 
 
-def _centres(features: Array, bandwidth: float, margin: float, least: int) -> list[Array]:
+def _centres(features: Array, bandwidth: float, margin: float, least: int, work: NDArray[np.int64]) -> list[Array]:
     """Means of the clusters, the densest of a sample first; a new sample until what is left holds none."""
     centres: list[Array] = []
     left = np.arange(len(features))
@@ -51,9 +63,12 @@ def _centres(features: Array, bandwidth: float, margin: float, least: int) -> li
         found = False
         sample = features[left[:: -(-len(left) // _SAMPLE)]]
         near = _pairwise(sample) <= bandwidth**2
+        np.fill_diagonal(near, val=True)
         free = np.ones(len(sample), dtype=np.bool_)
         while free.any() and len(left) >= least:
             dense = int(np.argmax(np.where(free, near[:, free].sum(axis=1), -1)))
+            work[0] += _SHIFTS * (len(left) // LANES + 1)
+            settle(work, "The margin decoder", len(features))
             centre = _shift(features[left], sample[near[dense] & free].mean(axis=0), margin)
             inside = _squared(features[left], centre) <= margin**2
             free &= ~near[dense]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping.dbscan import neighbour_distances
+from linegroup.grouping.engine.budget import allowance, settle
 from linegroup.grouping.engine.tree import PointTree, build_tree
 from linegroup.grouping.hdbscan import Reachability, span
 from linegroup.sample import Field
@@ -39,17 +41,29 @@ class Points:
 
     def neighbour_distances(self, k: int, max_work: int | None) -> NDArray[np.float64]:
         """`(M,)`, distance of each to its k-th nearest other one."""
-        if ("near", k) not in self._kept:
-            self._kept["near", k] = neighbour_distances(self.tree, k, max_work=max_work)
-        found: NDArray[np.float64] = self._kept["near", k]
+        found: NDArray[np.float64] = self._keep(
+            ("near", k), max_work, lambda w: neighbour_distances(self.tree, k, work=w)
+        )
         return found
 
     def reachability(self, min_samples: int, max_work: int | None) -> Reachability:
         """HDBSCAN's spanning tree of the chosen ones."""
-        if ("span", min_samples) not in self._kept:
-            self._kept["span", min_samples] = span(self.tree, min_samples, max_work=max_work)
-        found: Reachability = self._kept["span", min_samples]
+        found: Reachability = self._keep(
+            ("span", min_samples), max_work, lambda w: span(self.tree, min_samples, work=w)
+        )
         return found
+
+    def _keep(self, key: Any, max_work: int | None, make: Callable[[NDArray[np.int64]], Any]) -> Any:
+        """What was made before, if making it anew would be allowed; so `refit` answers as `fit` would."""
+        if key not in self._kept:
+            work = allowance(max_work)
+            made = make(work)
+            self._kept[key] = int(work[0]), made
+        spent, kept = self._kept[key]
+        work = allowance(max_work)
+        work[0] = spent
+        settle(work, "The clustering", len(self))
+        return kept
 
     def sampled(self, count: int, seed: int) -> Points:
         """The same with at most `count` chosen, drawn at random."""

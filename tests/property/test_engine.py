@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import DBSCAN
 
 from linegroup.grouping.dbscan import dbscan, dbscan_core, neighbour_distances
-from linegroup.grouping.engine.budget import WorkExceeded
+from linegroup.grouping.engine.budget import WorkExceeded, allowance
 from linegroup.grouping.engine.neighbours import nearest_labels
 from linegroup.grouping.engine.plain import plain_dbscan
 from linegroup.grouping.engine.tree import LANES, build_tree
@@ -171,6 +171,18 @@ def test_dbscan_by_scipy_alone_is_the_same():
         points, eps, samples = hard_cloud(seed)
         for ours, plain in zip(dbscan_core(points, eps, samples), plain_dbscan(points, eps, samples), strict=True):
             np.testing.assert_array_equal(ours, plain, err_msg=f"seed {seed}")
+
+
+def test_by_scipy_alone_far_from_zero_and_at_odd_radii():
+    rng = np.random.default_rng(0)
+    for eps in (3.0, 5.0, 7.0, 1.5):
+        for _ in range(5):
+            points = rng.integers(0, 40, (150, 2)) + 1e8
+            for ours, plain in zip(dbscan_core(points, eps, 4), plain_dbscan(points, eps, 4), strict=True):
+                np.testing.assert_array_equal(ours, plain)
+    for eps in (1e-300, 1e300):
+        points = rng.normal(size=(50, 2))
+        np.testing.assert_array_equal(dbscan(points, eps, 3), plain_dbscan(points, eps, 3)[0])
 
 
 def test_neighbour_distances_and_spanning_trees_are_those_of_the_definition():
@@ -353,9 +365,14 @@ def test_threads_at_once_do_not_disturb_each_other(monkeypatch):
 def test_the_number_of_threads_changes_nothing(monkeypatch):
     points = np.random.default_rng(1).normal(size=(5000, 4)).astype(np.float32)
     found = []
+    spent = set()
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
         found.append(hdbscan(points, 20, 10))
+        work = allowance(None)
+        span(build_tree(points), 10, work=work)
+        spent.add(int(work[0]))
+    assert len(spent) == 1, "nor what is spent"
     for other in found[1:]:
         np.testing.assert_array_equal(other.labels, found[0].labels)
         np.testing.assert_array_equal(other.probabilities, found[0].probabilities)
@@ -398,7 +415,10 @@ def test_without_machine_code_the_labels_are_the_same():
 
 def test_no_points_have_no_labels():
     assert dbscan(np.zeros((0, 3)), 1.0, 2).shape == (0,)
-    with pytest.raises(ValueError, match="min_cluster_size"):
-        hdbscan(np.zeros((3, 2)), 1)
+    for count in (0, 1, 3):
+        with pytest.raises(ValueError, match="min_cluster_size"):
+            hdbscan(np.zeros((count, 2)), 1)
+        with pytest.raises(ValueError, match="min_samples"):
+            hdbscan(np.zeros((count, 2)), 5, 0)
     with pytest.raises(ValueError, match="cluster_selection_method"):
         hdbscan(np.zeros((3, 2)), 2, cluster_selection_method="best")

@@ -237,3 +237,41 @@ def test_mixtures_of_equal_colours_are_one_line(method):
 def test_members_and_shared_pixels():
     groups = Groups(np.array([1, 0, 2, 1], np.int32), np.ones(2, np.float32), np.array([[0, 2]], np.int32))
     assert [m.tolist() for m in groups.members] == [[0, 3], [0, 2]]
+
+
+def test_the_margin_decoder_ends_far_from_zero_and_within_its_allowance():
+    rng = np.random.default_rng(0)
+    even = rng.normal(size=(50, 8)).astype(np.float32) + np.float32(1e5)
+    assert margin_clusters(even, 0.5, 1.5, 10).shape == (50,)
+    places = rng.normal(size=(4, 8)) * 4
+    truth = np.repeat(np.arange(4), 200)
+    tight = places[truth] + rng.normal(size=(800, 8)) * 0.1
+    assert adjusted_rand_score(truth, margin_clusters((tight + 1e4).astype(np.float32), 0.5, 1.5, 10)) == 1
+    huge = margin_clusters((tight * 1e25).astype(np.float32), 0.5, 1.5, 10)
+    assert (huge == -1).all()
+    with pytest.raises(WorkExceeded, match="margin"):
+        margin_clusters(rng.uniform(0, 60, (20_000, 3)).astype(np.float32), 0.5, 1.5, 1, max_work=100_000)
+
+
+@pytest.mark.parametrize("method", ["hdbscan", "margin"])
+def test_trying_again_keeps_to_the_allowance_as_a_first_time_does(method):
+    field, _ = clustered_field(np.random.default_rng(4))
+    config = GroupingConfig(method=method)
+    grouper = Grouper(config)
+    grouper.fit(field)
+    changes = {"max_work": 300, "over_work": "error"}
+    with pytest.raises(WorkExceeded):
+        group_field(field, config.changed(changes))
+    with pytest.raises(WorkExceeded):
+        grouper.refit(**changes)
+
+
+def test_large_patches_are_no_crossings_and_cost_little():
+    size = (400, 500)
+    ys, xs = np.mgrid[: size[0], : size[1]].reshape(2, -1)
+    crossing = (xs > 20) & (xs < 480)
+    labels = np.where(crossing, 0, ys // 10 + 1)
+    field = plain_field(np.stack([xs, ys], axis=1), size)
+    groups = share_crossings(field, Groups(labels.astype(np.int32), np.ones(40, np.float32)), crossing)
+    assert len(groups.shared) == 0
+    assert (groups.labels == ys // 10 + 1).mean() > 0.9

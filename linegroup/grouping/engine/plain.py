@@ -19,8 +19,7 @@ def plain_dbscan(points: NDArray[Any], eps: float, min_samples: int) -> tuple[ND
     """Labels `(N,)` and core flags `(N,)` of points `(N, D)`, N ≥ 1, as `dbscan_core` has them."""
     exact = np.ascontiguousarray(points, dtype=np.float64)
     count = len(exact)
-    # Scaled to eps = 1 for the search, so that its margin fits points of any scale.
-    tree = cKDTree(exact / eps)
+    tree = cKDTree(exact - exact.mean(axis=0))
     neighbours = np.zeros(count, dtype=np.int64)
     for a, _ in _pairs(tree, exact, eps):
         neighbours += np.bincount(a, minlength=count)
@@ -45,12 +44,14 @@ def _pairs(
     tree: cKDTree, points: NDArray[np.float64], eps: float
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """All ordered pairs within `eps`, each point with itself included, a part of them at a time."""
-    scaled = tree.data
-    sizes = np.asarray(tree.query_ball_point(scaled, 1 + 1e-9, return_length=True))
+    places = tree.data
+    # What the search takes for near is looked at again, so it may be generous.
+    reach = min(eps, 1e151) * (1 + 1e-9) + 8 * np.finfo(np.float64).eps * float(np.abs(points).max())
+    sizes = np.asarray(tree.query_ball_point(places, reach, return_length=True))
     first = 0
     while first < len(points):
         last = max(first + 1, int(np.searchsorted(np.cumsum(sizes[first:]), _PAIRS)) + first)
-        found = tree.query_ball_point(scaled[first:last], 1 + 1e-9)
+        found = tree.query_ball_point(places[first:last], reach)
         a = np.repeat(np.arange(first, last), sizes[first:last])
         b = np.concatenate([np.asarray(one, dtype=np.int64) for one in found])
         squared = np.zeros(len(a))

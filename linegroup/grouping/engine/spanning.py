@@ -25,6 +25,10 @@ from linegroup.grouping.engine.tree import (
 Array = NDArray[Any]
 
 
+_SHARES = 4
+"""Parts that a round's searches are cut into; each knows only what it found itself and what was known before."""
+
+
 class _Forest(NamedTuple):
     """The trees so far and what each point knows; `best` and `edge` are a thread's own.
 
@@ -57,7 +61,7 @@ def spanning_tree(tree: PointTree, reach: Array, work: Array) -> tuple[Array, Ar
     to it: the largest would search most and is found by the others. What a point's search finds stays true
     until that neighbour joins its own component, so most points search but a few times. Edges of one round
     are taken shortest first and left out if they would close a ring, so that equal lengths do no harm.
-    Searches are spread over threads; among edges of equal length their number may decide, lengths never.
+    Searches are spread over threads, always in the same shares: their number decides nothing.
 
     Args:
         tree: N points.
@@ -77,12 +81,12 @@ def spanning_tree(tree: PointTree, reach: Array, work: Array) -> tuple[Array, Ar
     )
     ends = np.empty((count - 1, 2), dtype=np.int64)
     lengths = np.empty(count - 1, dtype=np.float64)
-    parts = threads() if count >= WORTH_THREADS else 1
+    parts = _SHARES if count >= WORTH_THREADS else 1
     cuts = np.linspace(0, len(tree.leaf), parts + 1).astype(np.int64).tolist()
     shares = [forest]
     shares += [forest._replace(best=np.empty_like(forest.best), edge=np.empty_like(forest.edge)) for _ in cuts[2:]]
     made = 0
-    with ThreadPoolExecutor(parts) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         while made < count - 1 and work[0] <= work[1]:
             largest = _begin_round(tree, forest)
             spent = [np.array([work[0], work[1]], dtype=np.int64) for _ in shares]
