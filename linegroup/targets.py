@@ -225,9 +225,7 @@ def _paint_segment(
             continue
         left, right = int(max(0.0, np.ceil(low))), int(min(width - 1.0, np.floor(high)))
         if len(pixels) and n + right - left >= len(pixels):
-            longer = np.empty(2 * len(pixels) + width, dtype=np.int64)
-            longer[:n] = pixels[:n]
-            pixels = longer
+            pixels = _with_room(pixels, n, width)
         for x in range(left, right + 1):
             if labels[y, x] != number:
                 labels[y, x] = number
@@ -236,6 +234,14 @@ def _paint_segment(
                     pixels[n] = y * width + x
                     n += 1
     return pixels, n
+
+
+@compiled
+def _with_room(pixels: NDArray[np.int64], n: int, width: int) -> NDArray[np.int64]:
+    """The first `n` pixels in a longer array, which has room for a row more at least."""
+    longer = np.empty(2 * len(pixels) + width, dtype=np.int64)
+    longer[:n] = pixels[:n]
+    return longer
 
 
 @compiled
@@ -252,9 +258,7 @@ def _paint_runs(
     for r in range(len(runs)):
         first, length = runs[r, 0], runs[r, 1]
         if len(pixels) and n + length > len(pixels):
-            longer = np.empty(2 * len(pixels) + width, dtype=np.int64)
-            longer[:n] = pixels[:n]
-            pixels = longer
+            pixels = _with_room(pixels, n, width)
         y, left = first // width, first % width
         for x in range(left, left + length):
             labels[y, x] = number

@@ -1,10 +1,11 @@
-"""The libraries' own clustering, to compare with and to fall back on: the same results, more time and memory."""
+"""The libraries' own clustering, to compare with and to fall back on: the same results, more time and memory.
+
+They are imported when they are called: that takes a second, which every start of every command would pay.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from hdbscan import HDBSCAN
-from sklearn.cluster import DBSCAN
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping.clustering import cluster_field
@@ -25,12 +26,16 @@ def group_hdbscan_library(workspace: Workspace, config: GroupingConfig) -> Group
 
 
 def _sklearn_dbscan(points: Points, config: GroupingConfig) -> Labels:
+    from sklearn.cluster import DBSCAN
+
     eps, min_samples = density_parameters(points, config)
     model = DBSCAN(eps=eps, min_samples=min_samples, algorithm="kd_tree")
     return np.asarray(model.fit(points.features[points.chosen].astype(np.float64)).labels_, dtype=np.int64)
 
 
 def _hdbscan_library(points: Points, config: GroupingConfig) -> Labels:
+    from hdbscan import HDBSCAN
+
     smallest, samples = persistence_parameters(points, config)
     if len(points) < smallest:
         return np.full(len(points), -1, dtype=np.int64)

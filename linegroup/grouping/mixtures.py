@@ -1,4 +1,7 @@
-"""Colour baselines that count lines by a criterion: k-means and Gaussian mixtures on Lab, k by BIC."""
+"""Colour baselines that count lines by a criterion: k-means and Gaussian mixtures on Lab, k by BIC.
+
+scikit-learn is imported when it is called: that takes a second, which every start of every command would pay.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping.clustering import empty_groups, finish
@@ -41,6 +41,8 @@ Fitted = tuple[float, Callable[[Array], Array]]
 
 
 def _group(field: Field, config: GroupingConfig, fit: Callable[[Array, int, int], Fitted]) -> Groups:
+    from sklearn.exceptions import ConvergenceWarning
+
     if not len(field):
         return empty_groups(0)
     points = field.colour.astype(np.float64)
@@ -61,6 +63,8 @@ def _group(field: Field, config: GroupingConfig, fit: Callable[[Array, int, int]
 
 def _fit_kmeans(sample: Array, k: int, seed: int) -> Fitted:
     """BIC of k equal round Gaussians (Pelleg and Moore 2000)."""
+    from sklearn.cluster import KMeans
+
     model = KMeans(k, n_init=3, random_state=seed).fit(sample)
     count, dimensions = sample.shape
     variance = max(model.inertia_ / (dimensions * max(count - k, 1)), _NOISE**2)
@@ -76,6 +80,8 @@ def _fit_kmeans(sample: Array, k: int, seed: int) -> Fitted:
 
 
 def _fit_gmm(sample: Array, k: int, seed: int) -> Fitted:
+    from sklearn.mixture import GaussianMixture
+
     if len(sample) < 2:
         return 0.0, lambda points: np.zeros(len(points), dtype=np.int64)
     model = GaussianMixture(k, reg_covar=_NOISE**2, random_state=seed).fit(sample)
