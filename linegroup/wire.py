@@ -9,9 +9,10 @@ does not know.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from linegroup.errors import UserError
 
@@ -49,6 +50,13 @@ class Colour(Record):
         return cls(hex=f"#{red:02x}{green:02x}{blue:02x}", rgb=(red, green, blue))
 
 
+class MaskRecord(Record):
+    """Pixels as COCO has them: run lengths, column by column, in pycocotools' characters."""
+
+    size: tuple[int, int] = Field(description="[height, width] of the picture.")
+    counts: str = Field(description="Pixels without and with ink in turn, compressed as by pycocotools.")
+
+
 class LineRecord(Record):
     """One line."""
 
@@ -61,8 +69,33 @@ class LineRecord(Record):
     )
     colour: Colour
     polyline: tuple[tuple[float, float], ...] = Field(
-        min_length=1, description="Its centre line, (x, y) pixels in order from end to end; one point for a dot."
+        min_length=1,
+        description="Its centre line, (x, y) pixels in order from end to end, all parts one after another; one point"
+        " for a dot.",
     )
+    parts: tuple[int, ...] = Field(
+        (0,),
+        min_length=1,
+        description="Where in `polyline` each part begins, ascending from 0: between parts the line is interrupted for"
+        " longer than between dashes.",
+    )
+    closed: bool = Field(False, description="Whether its only part ends where it begins; that point stands once.")
+    thickness: float | None = Field(None, gt=0, description="Drawn width in pixels.")
+    mask: MaskRecord | None = Field(
+        None, description="All its pixels, those under crossings included, which may be in other lines' masks, too."
+    )
+
+    @model_validator(mode="after")
+    def _parts_lie_in_the_polyline(self) -> LineRecord:
+        starts = (*self.parts, len(self.polyline))
+        if starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
+            raise ValueError(f"parts must ascend from 0 below {len(self.polyline)}; got {self.parts}")
+        return self
+
+    @property
+    def curves(self) -> list[tuple[tuple[float, float], ...]]:
+        """The points of each part."""
+        return [self.polyline[a:b] for a, b in pairwise((*self.parts, len(self.polyline)))]
 
 
 class ModelRecord(Record):

@@ -23,6 +23,21 @@ def rle(runs: NDArray[np.int32], size: Size) -> dict[str, Any]:
     return {"size": list(size), "counts": np.diff(ends).tolist()}
 
 
+def characters(runs: NDArray[np.int32], size: Size) -> str:
+    """The counts of `rle` in pycocotools' characters, which take a quarter of the room."""
+    counts = rle(runs, size)["counts"]
+    text = bytearray()
+    for k, count in enumerate(counts):
+        value = count - (counts[k - 2] if k > 2 else 0)
+        while True:
+            bits, value = value & 31, value >> 5
+            done = value == (-1 if bits & 16 else 0)
+            text.append(48 + bits + (0 if done else 32))
+            if done:
+                break
+    return text.decode()
+
+
 def runs_of(mask: Mapping[str, Any], size: Size) -> NDArray[np.int32]:
     """The runs of an RLE, uncompressed or in pycocotools' characters.
 

@@ -16,7 +16,7 @@ from linegroup.masks import decode, encode, pixels_of, warp
 from linegroup.sample import Instance, Sample
 from linegroup.shards import from_table, to_table
 from linegroup.sources.coco import read_coco, write_coco
-from linegroup.sources.coco_masks import rle, runs_of
+from linegroup.sources.coco_masks import characters, rle, runs_of
 from linegroup.targets import draw_targets, line_pixels
 
 sizes = st.tuples(st.integers(1, 17), st.integers(1, 17))
@@ -38,6 +38,8 @@ def test_there_and_back(mask):
     assert Instance(1, [[0, 0]], runs=runs).runs.dtype == np.int32
     counts = rle(runs, mask.shape)
     assert np.array_equal(runs_of(json.loads(json.dumps(counts)), mask.shape), runs)
+    short = {"size": list(mask.shape), "counts": characters(runs, mask.shape)}
+    assert np.array_equal(runs_of(short, mask.shape), runs)
     assert counts["counts"][0] == 0 or not mask[0, 0]
 
 

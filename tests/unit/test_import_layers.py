@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "linegroup"
 STOREYS = [
     ["errors", "compiling"],
     ["files", "config"],
-    ["sample", "masks"],
+    ["sample", "masks", "wire"],
     ["geometry", "images"],
     ["sources", "targets", "testing"],
     ["shards", "manifest", "augment", "plans", "batches"],
@@ -23,7 +23,7 @@ STOREYS = [
     ["grouping"],
     ["vectors", "metrics", "pictures"],
     ["training"],
-    ["predict", "evaluation", "wire"],
+    ["predict", "evaluation"],
     ["distributed"],
     ["cli"],
 ]

@@ -57,6 +57,10 @@ def test_keys_that_others_rely_on():
             "bbox": [3, 4, 5, 6],
             "colour": {"hex": "#ff0010", "rgb": [255, 0, 16]},
             "polyline": [[3.0, 4.5], [7.25, 9.0]],
+            "parts": [0],
+            "closed": False,
+            "thickness": None,
+            "mask": None,
         }
     ]
     assert tree["parameters"] == GroupingConfig().model_dump(mode="json")
@@ -81,12 +85,25 @@ def test_no_number_without_end(make, value):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"id": 0}, {"score": 1.01}, {"pixel_count": 0}, {"polyline": ()}, {"colour": {"hex": "red", "rgb": (1, 2, 3)}}],
+    [
+        {"id": 0},
+        {"score": 1.01},
+        {"pixel_count": 0},
+        {"polyline": ()},
+        {"parts": (0, 2)},
+        {"parts": (1,)},
+        {"colour": {"hex": "red", "rgb": (1, 2, 3)}},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_values_out_of_range(changes):
     with pytest.raises(ValidationError):
         line(**changes)
+
+
+def test_curves_are_the_parts():
+    made = line(polyline=((0, 0), (1, 1), (5, 5), (6, 6)), parts=(0, 2))
+    assert made.curves == [((0, 0), (1, 1)), ((5, 5), (6, 6))]
 
 
 def test_later_additions_are_passed_over():
