@@ -108,6 +108,7 @@ class LossConfig(Section):
     regularization: float = Setting(0.001, ge=0)
     foreground: float = Setting(1.0, ge=0)
     crossing: float = Setting(1.0, ge=0)
+    tangent: float = Setting(1.0, ge=0)
 
 
 class GroupingConfig(Section):

@@ -78,7 +78,8 @@ class LineModel(nn.Module):
         """What the model says of one picture `(height, width, 3) uint8` RGB, on the device it is on.
 
         Runs in evaluation mode and leaves every part in the mode it was in. A head that the model lacks
-        leaves its map neutral: an embedding with D = 0, a foreground of ones, no crossings.
+        leaves its map neutral: an embedding with D = 0, a foreground of ones, no crossings, no
+        directions.
 
         Raises:
             UserError: the picture has another shape or type.

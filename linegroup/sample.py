@@ -150,6 +150,8 @@ class Field:
         size: `(height, width)` of the picture.
         page: `(P, 3) float32`, Lab colours of the paper, the commonest first; P = 0 where unknown.
         crossing: `(N,) float32` in [0, 1], probability that lines cross there; zeros where nothing says so.
+        tangent: `(N, 2) float32`, (cos 2θ, sin 2θ) of the line's direction θ from +x to +y, shorter where that is
+            less sure; zeros where nothing says it.
     """
 
     positions: NDArray[np.int32]
@@ -159,17 +161,21 @@ class Field:
     size: tuple[int, int]
     page: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
     crossing: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    tangent: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.float32))
 
     def __post_init__(self) -> None:
         n = len(self.positions)
         if not len(self.crossing):
             object.__setattr__(self, "crossing", np.zeros(n, dtype=np.float32))
+        if not len(self.tangent):
+            object.__setattr__(self, "tangent", np.zeros((n, 2), dtype=np.float32))
         shapes = {
             "positions": (self.positions.shape, (n, 2)),
             "features": (self.features.shape, (n, self.features.shape[-1])),
             "foreground": (self.foreground.shape, (n,)),
             "colour": (self.colour.shape, (n, 3)),
             "crossing": (self.crossing.shape, (n,)),
+            "tangent": (self.tangent.shape, (n, 2)),
         }
         for name, (got, expected) in shapes.items():
             if got != expected:
@@ -195,15 +201,19 @@ class Maps:
         embedding: `(D, height, width) float32`.
         foreground: `(height, width) float32` in [0, 1], probability of being on a line.
         crossing: `(height, width) float32` in [0, 1], probability that lines cross there; zeros where nothing says so.
+        tangent: `(2, height, width) float32`, as in `Field`; zeros where nothing says it.
     """
 
     embedding: NDArray[np.float32]
     foreground: NDArray[np.float32]
     crossing: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    tangent: NDArray[np.float32] = field(default_factory=lambda: np.zeros((2, 0, 0), dtype=np.float32))
 
     def __post_init__(self) -> None:
         if not self.crossing.size:
             object.__setattr__(self, "crossing", np.zeros(self.foreground.shape, dtype=np.float32))
+        if not self.tangent.size:
+            object.__setattr__(self, "tangent", np.zeros((2, *self.foreground.shape), dtype=np.float32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,16 +19,19 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from linegroup.compiling import compiled
 from linegroup.config import DataConfig
 from linegroup.errors import UserError
+from linegroup.geometry import resample
 from linegroup.sample import Instance, Sample
 
 MOST_LINES = 65_535
 """Labels are 16 bits wide."""
 
 _TIE = 1e-9
+_CHORD = 3.0
 _NO_RUNS = np.empty((0, 2), dtype=np.int32)
 
 
@@ -40,13 +43,18 @@ class Targets:
         labels: `(h, w) uint16`, 0 = none, else the number of the topmost line there.
         coverage: `(h, w) uint8`, how many lines cover the pixel, at most 255.
         ignore: `(h, w) bool`, where there is no truth.
-        count: K, number of lines, those without pixels included.
+        lines: The K lines, those without pixels included.
     """
 
     labels: NDArray[np.uint16]
     coverage: NDArray[np.uint8]
     ignore: NDArray[np.bool_]
-    count: int
+    lines: tuple[Instance, ...]
+
+    @property
+    def count(self) -> int:
+        """K, number of lines."""
+        return len(self.lines)
 
     @cached_property
     def foreground(self) -> NDArray[np.bool_]:
@@ -64,6 +72,22 @@ class Targets:
         valid: NDArray[np.bool_] = (self.coverage == 1) & ~self.ignore
         return valid
 
+    @cached_property
+    def angle(self) -> NDArray[np.float32]:
+        """`(h, w)`: where `valid`, the direction of the line there in radians, from +x to +y, in [0, π); else -1.
+
+        It is that of the nearest point of the line, over `_CHORD` pixels to both sides of it.
+        """
+        angle = np.full(self.labels.shape, -1, dtype=np.float32)
+        flat = np.flatnonzero(self.valid)
+        order = flat[np.argsort(self.labels.ravel()[flat], kind="stable")]
+        names = self.labels.ravel()[order]
+        for k, line in enumerate(self.lines):
+            pixels = order[slice(*np.searchsorted(names, (k + 1, k + 2)))]
+            if len(pixels):
+                angle.ravel()[pixels] = _directions(line, pixels, self.labels.shape[1])
+        return angle
+
 
 def _trained_labels(targets: Targets) -> NDArray[np.int32]:
     return np.where(targets.valid, targets.labels, 0).astype(np.int32)
@@ -74,6 +98,7 @@ TARGETS: dict[str, Callable[[Targets], NDArray[Any]]] = {
     "foreground": lambda targets: targets.foreground,
     "crossing": lambda targets: targets.crossing,
     "coverage": lambda targets: targets.coverage,
+    "angle": lambda targets: targets.angle,
     "certain": lambda targets: ~targets.ignore,
 }
 """What a head may need: `(h, w)` each. `labels` is 0 wherever a pixel is not on exactly one line."""
@@ -88,7 +113,7 @@ def draw_targets(sample: Sample, config: DataConfig | None = None) -> Targets:
     lines = _lines_of(sample, config)
     order = np.argsort([line.z for line in lines], kind="stable")
     labels, coverage, _, _ = _rasterize([lines[k] for k in order], order + 1, sample.size, config, listed=False)
-    return Targets(labels, coverage, _draw_ignore(sample), len(lines))
+    return Targets(labels, coverage, _draw_ignore(sample), lines)
 
 
 def line_pixels(sample: Sample, config: DataConfig | None = None) -> list[NDArray[np.int64]]:
@@ -317,6 +342,22 @@ def _paint(
                 before = i
         starts[k + 1] = n
     return pixels[:n], starts
+
+
+def _directions(line: Instance, pixels: NDArray[np.int64], width: int) -> NDArray[np.float32]:
+    """Directions `(n,)` in [0, π) of a line at its nearest points to pixels given as flat indices `(n,)`."""
+    points, chords = [], []
+    for part in line.part_arrays():
+        way = np.concatenate([part, part[:1]]) if line.closed and len(part) > 2 else part
+        dense = resample(way.astype(np.float64), 1.0)
+        reach = round(_CHORD)
+        ahead = np.minimum(np.arange(len(dense)) + reach, len(dense) - 1)
+        points.append(dense)
+        chords.append(dense[ahead] - dense[np.maximum(np.arange(len(dense)) - reach, 0)])
+    places = np.stack([pixels % width, pixels // width], axis=1)
+    chord = np.concatenate(chords)[cKDTree(np.concatenate(points)).query(places)[1]]
+    angle = np.mod(np.arctan2(chord[:, 1], chord[:, 0]), np.pi)
+    return np.asarray(np.where(angle < np.float32(np.pi), angle, 0), dtype=np.float32)
 
 
 def _draw_ignore(sample: Sample) -> NDArray[np.bool_]:

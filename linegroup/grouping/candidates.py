@@ -76,10 +76,10 @@ def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Fie
     ys, xs = np.nonzero(CANDIDATES[config.candidates](picture, maps, config))
     if maps is None:
         features, foreground = np.zeros((len(ys), 0), dtype=np.float32), np.ones(len(ys), dtype=np.float32)
-        crossing = np.zeros(len(ys), dtype=np.float32)
+        crossing, tangent = np.zeros(len(ys), dtype=np.float32), np.zeros((len(ys), 2), dtype=np.float32)
     else:
         features, foreground = np.ascontiguousarray(maps.embedding[:, ys, xs].T), maps.foreground[ys, xs]
-        crossing = maps.crossing[ys, xs]
+        crossing, tangent = maps.crossing[ys, xs], np.ascontiguousarray(maps.tangent[:, ys, xs].T)
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
     size = (pixels.shape[0], pixels.shape[1])
-    return Field(positions, features, foreground, picture.lab[ys, xs], size, picture.page, crossing)
+    return Field(positions, features, foreground, picture.lab[ys, xs], size, picture.page, crossing, tangent)

@@ -9,11 +9,13 @@ from linegroup.errors import unknown_name
 from linegroup.heads.base import Head
 from linegroup.heads.binary_map import CrossingHead, ForegroundHead
 from linegroup.heads.embedding import EmbeddingHead
+from linegroup.heads.tangent import TangentHead
 
 HEADS: dict[str, Callable[[int, ModelConfig, LossConfig], Head]] = {
     "embedding": EmbeddingHead,
     "foreground": ForegroundHead,
     "crossing": CrossingHead,
+    "tangent": TangentHead,
 }
 
 
@@ -28,4 +30,4 @@ def build_head(name: str, channels: int, model: ModelConfig, loss: LossConfig) -
     return HEADS[name](channels, model, loss)
 
 
-__all__ = ["HEADS", "CrossingHead", "EmbeddingHead", "ForegroundHead", "Head", "build_head"]
+__all__ = ["HEADS", "CrossingHead", "EmbeddingHead", "ForegroundHead", "Head", "TangentHead", "build_head"]

@@ -29,7 +29,9 @@ def targets(height=9, width=13, count=2, lines=3):
         labels[:, 3 * k : 3 * k + 1] = k + 1
         foreground[:, 3 * k : 3 * k + 2] = True
     crossing = foreground & (labels == 0)
-    return {"labels": labels, "foreground": foreground, "crossing": crossing, "certain": torch.ones_like(foreground)}
+    angle = torch.where(labels > 0, 0.7 * labels, -1.0)
+    certain = torch.ones_like(foreground)
+    return {"labels": labels, "foreground": foreground, "crossing": crossing, "angle": angle, "certain": certain}
 
 
 def total(head, prediction, truth, inside=None):
@@ -163,3 +165,15 @@ def test_uncertain_pixels_do_not_count_as_background():
     loss = total(head, prediction, truth)
     truth["foreground"][:, :4] ^= True
     assert torch.equal(loss, total(head, prediction, truth))
+
+
+def test_a_direction_and_its_opposite_are_one_tangent():
+    head = build("tangent")
+    angle = torch.full((1, 3, 4), 0.4)
+    right = torch.stack([torch.cos(2 * angle), torch.sin(2 * angle)], dim=1)
+    for turned in (angle, angle + torch.pi):
+        assert float(head.loss(right, {"angle": turned}, None)["tangent"]) == pytest.approx(0, abs=1e-9)
+    across = {"angle": angle + torch.pi / 2}
+    assert float(head.loss(right, across, None)["tangent"]) == pytest.approx(4, abs=1e-5)
+    unknown = {"angle": torch.full_like(angle, -1.0)}
+    assert float(head.loss(right, unknown, None)["tangent"]) == 0

@@ -8,7 +8,7 @@ import pytest
 from linegroup import compiling
 from linegroup.config import DataConfig
 from linegroup.errors import UserError
-from linegroup.geometry import coord_grid, distance_to_polyline
+from linegroup.geometry import apply_dihedral, coord_grid, dihedral, distance_to_polyline, transform
 from linegroup.sample import Instance, Sample
 from linegroup.targets import TARGETS, Targets, draw_targets, line_pixels, select_category, with_thickness
 from linegroup.testing import (
@@ -204,3 +204,27 @@ def test_drawn_ink_and_drawn_truth_agree():
         ink = unpng(sample.image)[..., 0] < 128  # more than half of the pixel
         truth = draw_targets(sample).foreground
         assert (ink & truth).sum() / (ink | truth).sum() > 0.97
+
+
+@pytest.mark.parametrize("degrees", [0, 20, 45, 90, 135, 170])
+def test_angles_are_those_of_the_line_whichever_way_it_was_drawn(degrees):
+    step = 20 * np.array([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))])
+    for ends in ([30 - step, 30 + step], [30 + step, 30 - step]):
+        truth = draw_targets(Sample(1, (60, 60), (Instance(1, ends, thickness=5),)))
+        found = truth.angle[truth.valid]
+        assert np.abs(np.sin(found - np.deg2rad(degrees))).max() < 1e-3
+        assert found.min() >= 0
+        assert found.max() < np.pi
+        assert (truth.angle[~truth.valid] == -1).all()
+
+
+def test_angles_turn_with_the_picture_and_are_unknown_at_crossings():
+    sample = random_sample(5, (48, 64), 4, thickness=3)
+    turned = transform(sample, dihedral(1, sample.size))
+    truth, other = draw_targets(sample), draw_targets(turned)
+    known = truth.angle >= 0
+    assert not known[truth.crossing].any()
+    back = apply_dihedral(1, truth.angle)
+    change = np.abs(np.sin(back - other.angle - np.pi / 2))[apply_dihedral(1, known)]
+    # Where two points of a line are equally near, either may be taken.
+    assert np.quantile(change, 0.97) < 0.05
