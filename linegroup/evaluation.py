@@ -193,7 +193,7 @@ def score_model(
     first = Predictor.load(model, device, [text for text in overrides if not text.startswith("data.")])
     drawing = first.data.model_copy(update=drawing.model_dump(exclude_unset=True))
     drawing = drawing.model_copy(update={"category": category_name(drawing.category, shards.categories, shards.path)})
-    predictors = {"classical" if first.model is None else "model": first, **baselines()}
+    predictors = {"link" if first.model is None else "model": first, **baselines()}
     chosen = spread(len(shards), limit)
     done = itertools.count(1)
     report = evaluate(predictors, (shards.read(i) for i in chosen), drawing, lambda: progress(next(done), len(chosen)))

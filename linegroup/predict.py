@@ -31,7 +31,7 @@ from linegroup.wire import Colour, ImageRecord, LineRecord, LinesDocument, Model
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Artifact folder of the packaged model, once there is one."""
 
-CLASSICAL = GroupingConfig(method="classical", candidates="non_background")
+WITHOUT_MODEL = GroupingConfig(method="link", candidates="non_background")
 """What finds lines without a model: nothing learned."""
 
 DOCUMENT, LABELS, OVERLAY = ".json", ".labels.png", ".overlay.png"
@@ -125,7 +125,7 @@ class Predictor:
     ) -> Predictor:
         """A predictor from an artifact folder, `models:/name@alias`, `models:/name/version` or a run id.
 
-        Without a reference: the packaged model, and as long as there is none, the classical grouper.
+        Without a reference: the packaged model, and as long as there is none, the grouper `link`.
 
         Args:
             reference: Which model.
@@ -137,7 +137,7 @@ class Predictor:
             UserError: no such model, a damaged one, an unknown setting or a value out of range.
         """
         if reference is None and not PRETRAINED.is_dir():
-            return cls.without_model(change_grouping(CLASSICAL, overrides))
+            return cls.without_model(change_grouping(WITHOUT_MODEL, overrides))
         folder = PRETRAINED if reference is None else resolve_model(reference, tracking or TrackingConfig())
         artifact = load_artifact(folder)
         return cls(

@@ -186,6 +186,13 @@ class Field:
     def __len__(self) -> int:
         return len(self.positions)
 
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """`(height, width)`, where the candidates are."""
+        mask = np.zeros(self.size, dtype=np.bool_)
+        mask[self.positions[:, 1], self.positions[:, 0]] = True
+        return mask
+
     def label_image(self, labels: NDArray[np.integer[Any]]) -> NDArray[np.uint16]:
         """`labels (N,)` drawn at the positions: `(height, width) uint16`, 0 = none."""
         image = np.zeros(self.size, dtype=np.uint16)

@@ -27,7 +27,7 @@ ModelOption = Annotated[
         "-m",
         metavar="MODEL",
         help="Artifact folder, models:/NAME@ALIAS, models:/NAME/VERSION or a run id; default: the packaged model, and"
-        " as long as there is none, the classical grouper (colour and shape, nothing learned).",
+        " as long as there is none, the grouper link (colour and shape, nothing learned).",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, …")]

@@ -34,7 +34,7 @@ def evaluate(
     Examples:
       linegroup evaluate --model run/artifact --data shards --out evaluation
       linegroup evaluate --model models:/linegroup@champion --data shards --split test --json
-      linegroup evaluate --data shards --limit 50          (without a model: the classical grouper)
+      linegroup evaluate --data shards --limit 50          (without a model: the grouper link)
     """
     from linegroup.cli.tables import show_evaluation
     from linegroup.evaluation import save_evaluation, score_model

@@ -43,7 +43,7 @@ def cluster_field(workspace: Workspace, config: GroupingConfig, cluster: Cluster
     field = workspace.field
     if not field.features.shape[1]:
         raise UserError(
-            "This grouper clusters embeddings and needs a model; without one choose classical, colour or components."
+            "This grouper clusters embeddings and needs a model; without one choose link, colour or components."
         )
     points = workspace.points(config)
     if not len(points):

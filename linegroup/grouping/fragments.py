@@ -22,6 +22,13 @@ FILL_SHARE = 0.014
 """In large pictures, whose lines are thicker, this share of the diagonal."""
 
 
+SPECK = 8
+"""Pieces of so few pixels are specks, if they are everywhere."""
+
+CELL = 24
+"""Side in pixels of the cells by which it is seen whether something is everywhere."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pieces:
     """The 8-connected pieces of a mask.
@@ -150,6 +157,8 @@ def keep_lines(mask: Mask, others: Mask, plot: Size, *, coloured: bool) -> Mask:
     reach = cv2.dilate(own.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8))
     chains = pieces((reach > 0) | others) if coloured else pieces(reach > 0)
     answer = np.zeros_like(mask)
+    if coloured:
+        answer |= part.select(_marks(part, plot))
     chain_of = np.where(own, chains.image, 0)
     for n in np.unique(chain_of[chain_of > 0]):
         ys, xs = np.nonzero(chain_of == n)
@@ -159,6 +168,30 @@ def keep_lines(mask: Mask, others: Mask, plot: Size, *, coloured: bool) -> Mask:
         if columns >= (0.04 if coloured else 0.15) and (wide >= 0.3 or (coloured and (wide >= 0.12 or high >= 0.3))):
             answer[ys, xs] = True
     return answer
+
+
+def _marks(part: Pieces, plot: Size) -> Mask:
+    """`(n,)`: pieces of one size, several, spread over the plot: a line of nothing but marks."""
+    if len(part.areas) < 4:
+        return np.zeros(len(part.areas), dtype=np.bool_)
+    x, _, width, height = part.boxes.T
+    usual = np.median(part.areas)
+    alike = (part.areas > 0.4 * usual) & (part.areas < 2.5 * usual) & (np.maximum(width, height) < 0.06 * plot[1])
+    spread = len(np.unique((x[alike] * 12) // plot[1])) >= 4
+    return np.asarray(alike & (spread and bool(alike.mean() > 0.6)))
+
+
+def without_specks(ink: Mask) -> Mask:
+    """The ink, without its smallest pieces where they lie all over the picture: grain, dust, not dots of a line."""
+    part = pieces(ink)
+    small = part.areas <= SPECK
+    if not small.any():
+        return ink
+    cells = (part.boxes[small, 1] // CELL).astype(np.int64) * (ink.shape[1] // CELL + 1) + part.boxes[small, 0] // CELL
+    everywhere = len(np.unique(cells)) > 0.5 * (ink.size / CELL**2)
+    if not everywhere:
+        return ink
+    return part.select(part.areas > max(SPECK, 2 * float(np.quantile(part.areas, 0.97))))
 
 
 def _like_frame(part: Pieces) -> Mask:

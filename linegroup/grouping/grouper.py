@@ -7,11 +7,11 @@ from typing import Any
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
-from linegroup.grouping.classical import group_classical
 from linegroup.grouping.colour import group_colour
 from linegroup.grouping.components import group_components
 from linegroup.grouping.embedding import group_dbscan, group_hdbscan, group_margin
 from linegroup.grouping.libraries import group_hdbscan_library, group_sklearn_dbscan
+from linegroup.grouping.link import group_link
 from linegroup.grouping.mixtures import group_gmm, group_kmeans
 from linegroup.grouping.workspace import Workspace
 from linegroup.sample import Field, Groups
@@ -21,7 +21,7 @@ GROUPERS: dict[str, Callable[[Workspace, GroupingConfig], Groups]] = {
     "dbscan": group_dbscan,
     "hdbscan": group_hdbscan,
     "margin": group_margin,
-    "classical": group_classical,
+    "link": group_link,
     "colour": group_colour,
     "kmeans": group_kmeans,
     "gmm": group_gmm,

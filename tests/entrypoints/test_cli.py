@@ -157,7 +157,7 @@ def test_wrong_words(words, expected):
 
 def test_predict_one_picture(picture):
     result = ok("predict", picture, "--out", "lines", *COLOUR)
-    assert "classical" not in result.stdout
+    assert "link" not in result.stdout
     assert "learned nothing" in result.stderr
     assert sorted(p.name for p in Path("lines").iterdir()) == [
         "chart.json",
@@ -410,7 +410,7 @@ def test_evaluate_prints_methods_side_by_side(shards, artifact):
 
 def test_evaluate_as_json(shards):
     tree = json.loads(ok("evaluate", "--data", shards, "--split", "train", "--limit", "2", "--json", *COLOUR).stdout)
-    assert list(tree["methods"]) == ["classical", "colour", "components"]
+    assert list(tree["methods"]) == ["link", "colour", "components"]
     assert tree["pictures"] == 2
     assert len(tree["rows"]) == 6
     ari = tree["methods"]["colour"]["ari"]

@@ -114,11 +114,11 @@ def test_scores_that_a_picture_cannot_have_are_left_out(samples):
 
 
 def test_the_same_figures_every_time(samples):
-    predictors = {"classical": Predictor.without_model(BASELINES["colour"]), **baselines()}
+    predictors = {"link": Predictor.without_model(BASELINES["colour"]), **baselines()}
     first, second = (evaluate(predictors, samples).to_json() for _ in range(2))
     assert first["methods"] == second["methods"]
-    assert first["methods"]["classical"] == first["methods"]["colour"] != first["methods"]["components"]
-    assert list(first["methods"]) == ["classical", "colour", "components"]
+    assert first["methods"]["link"] == first["methods"]["colour"] != first["methods"]["components"]
+    assert list(first["methods"]) == ["link", "colour", "components"]
     for interval in first["methods"]["colour"].values():
         assert interval["mean"] is None or interval["low"] <= interval["mean"] <= interval["high"]
 
@@ -201,7 +201,7 @@ def shards(tmp_path_factory):
 def test_a_whole_evaluation(shards, tmp_path):
     seen = []
     evaluation = score_model(shards, progress=lambda done, total: seen.append((done, total)))
-    assert list(evaluation.predictors) == ["classical", "colour", "components"]
+    assert list(evaluation.predictors) == ["link", "colour", "components"]
     assert seen == [(k, 7) for k in range(1, 8)]
     save_evaluation(evaluation, tmp_path / "out")
     tree = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))

@@ -222,7 +222,7 @@ def drawn_chart(height=200, width=300) -> np.ndarray:
 
 
 def lines_of(pixels) -> np.ndarray:
-    field, groups = group_image(pixels, None, GroupingConfig(method="classical", candidates="non_background"))
+    field, groups = group_image(pixels, None, GroupingConfig(method="link", candidates="non_background"))
     return field.label_image(groups.labels)
 
 

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from linegroup.grouping.linking import link_lines, match_ends
+from linegroup.grouping.linking import link_lines, share_out
+from linegroup.grouping.matching import match_ends
 from linegroup.grouping.strokes import find_strokes
 
 SIZE = (300, 400)
@@ -29,6 +30,13 @@ def curve(place, angle, bend, half=130):
 def found_as(mask, lines):
     """Share of a line's own pixels that its best group has, one group per line."""
     return [max((group & mask).sum() for group in lines) / mask.sum()]
+
+
+def linked(mask, plot):
+    """The pixels of each line."""
+    lines = link_lines(mask, plot)
+    labels = share_out(mask, lines)
+    return [labels == k + 1 for k in range(len(lines))]
 
 
 def test_strokes_of_a_cross_meet_in_one_place():
@@ -62,7 +70,7 @@ def test_strokes_of_anything(shape):
     if shape == "pixel":
         assert [points.tolist() for points in strokes.points] == [[[9, 7]]]
     whole = np.zeros(mask.shape, int)
-    for line in link_lines(mask > 0, mask.shape):
+    for line in linked(mask > 0, mask.shape):
         whole += line
     np.testing.assert_array_equal(whole, mask)
 
@@ -79,7 +87,7 @@ def test_crossing_lines_of_one_colour_keep_their_identity():
             *(curve(place, angle, rng.uniform(-0.002, 0.002)) for angle in (first, second)),
             thickness=int(rng.integers(1, 5)),
         )
-        lines = link_lines(masks[0] | masks[1], (150, 200))
+        lines = linked(masks[0] | masks[1], (150, 200))
         if len(lines) == 2:
             best = max(
                 min((a & masks[0]).sum() / masks[0].sum(), (b & masks[1]).sum() / masks[1].sum())
@@ -100,7 +108,7 @@ def test_dashes_of_two_lines_are_linked_across_their_gaps():
             cv2.polylines(own, [np.stack([x[cut], y[cut]], axis=1).round().astype(np.int32)], False, 1, 2)
         truth.append(own > 0)
         mask |= own > 0
-    lines = link_lines(mask, (280, 380))
+    lines = linked(mask, (280, 380))
     assert len(lines) == 2
     for own in truth:
         assert max((line & own).sum() / own.sum() for line in lines) > 0.98
@@ -109,13 +117,13 @@ def test_dashes_of_two_lines_are_linked_across_their_gaps():
 def test_a_line_interrupted_once_is_one():
     line = curve((200, 150), 0.1, 0.001, 180)
     mask = drawn(line[:38], size=SIZE)[0] | drawn(line[44:], size=SIZE)[0]
-    assert len(link_lines(mask, (300, 400))) == 1
+    assert len(linked(mask, (300, 400))) == 1
 
 
 def test_parallel_lines_are_two_and_pixels_have_one_line_each():
     x = np.linspace(10, 390, 60)
     first, second = drawn(np.stack([x, 100 + 0 * x], axis=1), np.stack([x, 106 + 0 * x], axis=1))
-    lines = link_lines(first | second, (280, 380))
+    lines = linked(first | second, (280, 380))
     assert len(lines) == 2
     assert sorted(line.sum() for line in lines) == sorted([first.sum(), second.sum()])
 

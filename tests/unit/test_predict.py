@@ -198,11 +198,11 @@ def test_what_is_done(predictor, tmp_path):
     assert not is_done(predictor, path, tmp_path, "a")
 
 
-def test_without_a_model_the_classical_grouper(monkeypatch, tmp_path):
+def test_without_a_model_the_grouper_link(monkeypatch, tmp_path):
     monkeypatch.setattr(linegroup.predict, "PRETRAINED", tmp_path / "none")
     predictor = Predictor.load(overrides=["grouping.min_pixels=3"])
     assert predictor.model is None
-    assert predictor.name == predictor.grouping.method == linegroup.predict.CLASSICAL.method
+    assert predictor.name == predictor.grouping.method == linegroup.predict.WITHOUT_MODEL.method
     assert predictor.grouping.min_pixels == 3
     x = np.linspace(20, 380, 200)
     waves = [np.stack([x, middle + 25 * np.sin(x / 30)], axis=1) for middle in (60, 150, 240)]

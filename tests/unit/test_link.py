@@ -9,11 +9,11 @@ from linegroup.metrics import score
 from linegroup.targets import draw_targets, line_pixels
 from linegroup.testing import BLACK, chart_sample, draw_sample, random_sample, unpng
 
-CLASSICAL = GroupingConfig(method="classical", candidates="non_background", noise="drop")
+LINK = GroupingConfig(method="link", candidates="non_background", noise="drop")
 
 
 def found(pixels: np.ndarray) -> np.ndarray:
-    field, groups = group_image(pixels, None, CLASSICAL)
+    field, groups = group_image(pixels, None, LINK)
     return field.label_image(groups.labels)
 
 

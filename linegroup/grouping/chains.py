@@ -1,0 +1,349 @@
+"""Strokes that go on in each other, through crossings and over gaps, as chains.
+
+Strokes are linked at their ends, each end to one other at most, so that the links cost least in total: a
+matching. What a link costs is what is known at the ends: how much the line would turn, how far each end lies
+from the straight way on of the other, whether they are equally thick, how wide the gap is and whether the gaps
+already seen were like it; with a model also how far apart their embeddings are, and in which direction a mark
+too short to have one goes on. Linked strokes are longer, so their directions are better known: this is done
+again with wider and wider gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from linegroup.grouping.matching import match_ends
+from linegroup.grouping.strokes import Strokes
+
+Mask = NDArray[np.bool_]
+Points = NDArray[np.float64]
+
+SHORT = 3.0
+"""Strokes between two junctions shorter than this many times the line's thickness are part of one crossing."""
+
+FORCED = 3.4
+"""A link across a junction costs no more: lines seldom end in each other, however sharply they turn."""
+
+AT_JUNCTION, FREE = 1.8, 1.0
+"""What an end costs that is linked to none."""
+
+UNALIKE = 4.0
+"""What embeddings add to a link's cost at most."""
+
+_SURE = 0.3
+"""Length of a tangent vector from which it is believed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What a model says of the ink, for looking up at its pixels.
+
+    Attributes:
+        where: `(h, w) int32`, row of each pixel in the others, -1 = nothing known.
+        features: `(N, D) float32`, embeddings.
+        tangent: `(N, 2) float32`, as in `Field`.
+        apart: Distance of embeddings from which on they are of two lines.
+    """
+
+    where: NDArray[np.int32]
+    features: NDArray[np.float32]
+    tangent: NDArray[np.float32]
+    apart: float
+
+    def mean(self, points: Points) -> tuple[Points, Points]:
+        """Mean embedding `(D,)` and mean tangent `(2,)` along points `(n, 2)` that are pixels; NaN where unknown."""
+        x, y = points.astype(np.int64).T
+        rows = self.where[y, x]
+        rows = rows[rows >= 0]
+        if not len(rows):
+            return np.full(self.features.shape[1], np.nan), np.zeros(2)
+        return self.features[rows].mean(axis=0, dtype=np.float64), self.tangent[rows].mean(axis=0, dtype=np.float64)
+
+    def cost(self, one: Points, other: Points) -> Points:
+        """`(n,)`, what two lots of embeddings `(n, D)` add to the cost of being one line; 0 where unknown."""
+        if not self.features.shape[1]:
+            return np.zeros(len(one))
+        away = np.nan_to_num(np.linalg.norm(one - other, axis=1)) / self.apart
+        return np.asarray(UNALIKE * np.clip(away - 0.25, 0, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Strokes in a row.
+
+    Attributes:
+        points: `(n, 2)`, from end to end, pixels.
+        gaps: Lengths of the gaps between its strokes, in pixels.
+        thickness: Mean over its length.
+        closed: Whether its ends are linked to each other.
+    """
+
+    points: Points
+    gaps: tuple[float, ...]
+    thickness: float
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """How far links reach, in pixels.
+
+    Attributes:
+        reach: Widest gap.
+        window: Length at the ends from which directions are taken.
+        turn: Usual change of direction across a gap, in radians.
+        unlinked: What an end costs that is linked to none.
+    """
+
+    reach: float
+    window: float
+    turn: float
+    unlinked: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Ends:
+    """Ends of chains: 2k is the first point of chain k, 2k + 1 its last.
+
+    Attributes:
+        places: `(E, 2)`.
+        directions: `(E, 2)`, outwards, unit length; 0 where a chain is a point.
+        thickness: `(E,)`.
+        gaps: `(E,)`, the usual gap of the chain; NaN where it has none.
+        features: `(E, D)`, mean embedding; D = 0 without a model.
+    """
+
+    places: Points
+    directions: Points
+    thickness: Points
+    gaps: Points
+    features: Points
+
+
+def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None) -> list[Chain]:
+    """Chains of strokes, through junctions first, then over gaps of growing width, up to 6 % of the plot's width."""
+    if not strokes.points:
+        return []
+    thick = float(np.median(strokes.thickness)) + 1  # with its soft edges
+    chains = _through_junctions(strokes, thick, looks)
+    levels = (
+        Level(8 + 3 * thick, 10 + 2 * thick, 0.5, FREE),
+        Level(14 + 5 * thick, 20 + 3 * thick, 0.6, FREE),
+        Level(20 + 8 * thick, 30 + 4 * thick, 0.7, FREE),
+        Level(0.06 * width + 8 * thick, 40 + 4 * thick, 0.8, 0.8 * FREE),
+    )
+    for level in levels:
+        for _ in range(2):
+            before = len(chains)
+            if before == 0:
+                return chains
+            chains = _over_gaps(chains, level, looks)
+            if len(chains) == before:
+                break
+    return chains
+
+
+def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None) -> list[Chain]:
+    """Link strokes that meet. Very short ones between junctions belong to the crossing, free ones are hairs.
+
+    A longer stroke between two junctions may carry two lines, which run in each other there: it is offered
+    twice, and the second one is taken only if lines go on in it at both its ends.
+    """
+    short = max(SHORT * thick, 8.0)
+    lengths = np.array([len(points) for points in strokes.points])
+    first, last = strokes.nodes.T
+    bridge = (first >= 0) & (last >= 0) & (lengths <= short)
+    hair = ((first >= 0) != (last >= 0)) & (lengths <= 0.75 * short)
+    kept = np.flatnonzero(~bridge & ~hair)
+    if not len(kept):
+        return []
+    graph = coo_array(
+        (np.ones(int(bridge.sum())), (first[bridge], last[bridge])), shape=(strokes.junctions, strokes.junctions)
+    )
+    crossing = np.append(connected_components(graph, directed=False)[1] if strokes.junctions else [], -1).astype(int)
+    degree = np.bincount(crossing[strokes.nodes[kept]].ravel() + 1, minlength=2)[1:]
+    between = (first[kept] >= 0) & (last[kept] >= 0)
+    ends_at = crossing[strokes.nodes[kept]]
+    double = between & (degree[ends_at] >= 3).all(axis=1) & (ends_at[:, 0] != ends_at[:, 1])
+    number = np.concatenate([kept, kept[double]])
+    chains = [_stroke_chain(strokes, int(k)) for k in number]
+    level = Level(max(14.0, 6 * thick), 6 + 4 * thick, 0.6, FREE)
+    ends = _ends(chains, level.window, looks)
+    node = crossing[strokes.nodes[number]].ravel()
+    near = cKDTree(ends.places).query_pairs(level.reach, output_type="ndarray")
+    near = near[(node[near[:, 0]] != node[near[:, 1]]) | (node[near[:, 0]] < 0)]
+    twin = near >= 2 * len(kept)
+    near = near[(number[near[:, 0] // 2] != number[near[:, 1] // 2]) & ~twin.any(axis=1)]
+    meeting = _meeting(node)
+    own = number[meeting[:, 0] // 2] == number[meeting[:, 1] // 2]
+    ring = (lengths[number][meeting[:, 0] // 2] >= 2 * short) & (meeting[:, 0] // 2 == meeting[:, 1] // 2)
+    meeting = meeting[~own | ring]
+    twin = (meeting >= 2 * len(kept)).any(axis=1)
+    across = _costs(ends, meeting, level, looks)
+    across = np.where(twin, across, np.minimum(across, FORCED))
+    unlinked = np.where(node >= 0, AT_JUNCTION, FREE)
+    unlinked[2 * len(kept) :] = 0
+    links = match_ends(
+        np.concatenate([near, meeting]), np.concatenate([_costs(ends, near, level, looks), across]), unlinked
+    )
+    taken = np.bincount([end // 2 for link in links for end in link], minlength=len(chains))
+    spare = np.flatnonzero((np.arange(len(chains)) >= len(kept)) & (taken < 2))
+    dropped = set(spare.tolist())
+    links = [link for link in links if link[0] // 2 not in dropped and link[1] // 2 not in dropped]
+    return _join(chains, links, without=dropped)
+
+
+def _stroke_chain(strokes: Strokes, k: int) -> Chain:
+    points = strokes.points[k]
+    ring = strokes.nodes[k].max() < 0 and len(points) > 8 and np.hypot(*(points[0] - points[-1])) < 2
+    return Chain(points, (), float(strokes.thickness[k]), bool(ring))
+
+
+def _meeting(node: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`(P, 2)`, all pairs of ends at one crossing."""
+    order = np.argsort(node, kind="stable")
+    order = order[node[order] >= 0]
+    pairs = [
+        (int(a), int(b))
+        for group in np.split(order, np.flatnonzero(np.diff(node[order])) + 1)
+        for i, a in enumerate(group)
+        for b in group[i + 1 :]
+    ]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None) -> list[Chain]:
+    ends = _ends(chains, level.window, looks)
+    near = cKDTree(ends.places).query_pairs(level.reach, output_type="ndarray")
+    one, other = near.T // 2
+    closed = np.array([chain.closed for chain in chains])
+    lengths = np.array([len(chain.points) for chain in chains])
+    wide = np.hypot(*(ends.places[near[:, 0]] - ends.places[near[:, 1]]).T)
+    loop = lengths[one] > 6 * wide + 20
+    near = near[((one != other) | loop) & ~closed[one] & ~closed[other]]
+    costs = _costs(ends, near, level, looks)
+    return _join(chains, match_ends(near, costs, np.full(2 * len(chains), level.unlinked)))
+
+
+def _ends(chains: Sequence[Chain], window: float, looks: Looks | None) -> _Ends:
+    places, directions, thickness, gaps, features = [], [], [], [], []
+    for chain in chains:
+        usual = float(np.median(chain.gaps)) if len(chain.gaps) >= 2 else np.nan
+        for points in (chain.points, chain.points[::-1]):
+            near = _near_end(points, window)
+            places.append(points[0])
+            direction = _direction(near)
+            if looks is None:
+                features.append(np.zeros(0))
+            else:
+                embedding, tangent = looks.mean(near)
+                features.append(embedding)
+                if len(chain.points) <= chain.thickness + 2:
+                    direction = _told(tangent, outwards=1 if points is chain.points else -1)
+            directions.append(direction)
+            thickness.append(chain.thickness)
+            gaps.append(usual)
+    return _Ends(np.array(places), np.array(directions), np.array(thickness), np.array(gaps), np.array(features))
+
+
+def _near_end(points: Points, window: float) -> Points:
+    """The points up to `window` along the chain from its first one."""
+    points = points[: int(window) + 2]
+    steps = np.hypot(*np.diff(points, axis=0).T)
+    return points[: int(np.searchsorted(np.cumsum(steps), window)) + 1]
+
+
+def _direction(points: Points) -> Points:
+    """Outwards at the first point: the slope of a straight line through the points; 0 for a single one."""
+    if len(points) < 2:
+        return np.zeros(2)
+    along = np.arange(len(points)) - (len(points) - 1) / 2
+    slope = -(along[:, None] * points).sum(axis=0)
+    return np.asarray(slope / max(float(np.hypot(*slope)), 1e-9))
+
+
+def _told(tangent: Points, outwards: int) -> Points:
+    """The direction that a model says of a mark without one of its own: forwards at one end, backwards at the other."""
+    if np.hypot(*tangent) < _SURE:
+        return np.zeros(2)
+    angle = np.arctan2(tangent[1], tangent[0]) / 2
+    return outwards * np.array([np.cos(angle), np.sin(angle)])
+
+
+def _costs(ends: _Ends, pairs: NDArray[np.int64], level: Level, looks: Looks | None) -> Points:
+    """`(P,)`, what a link of each pair of ends costs; about 1 for a usual one."""
+    a, b = pairs.T
+    way = ends.places[b] - ends.places[a]
+    gap = np.hypot(*way.T)
+    one, other = ends.directions[a], ends.directions[b]
+    turn = np.arccos(np.clip(-(one * other).sum(axis=1), -1, 1))
+    known = np.hypot(*one.T) * np.hypot(*other.T) > 0
+    turn = np.where(known, turn, 0.7 * level.turn)
+    aside = (np.abs(_cross(one, way)) + np.abs(_cross(other, way))) / 2
+    ahead = np.minimum((way * one).sum(axis=1), -(way * other).sum(axis=1))
+    thick = (ends.thickness[a] + ends.thickness[b]) / 2
+    cost = (turn / level.turn) ** 2 + 0.5 * (aside / (thick + 2.5 + 0.2 * gap)) ** 2
+    cost += np.where(ahead < -thick - 1, 1.5, 0.0)
+    cost += (np.log((ends.thickness[a] + 1.5) / (ends.thickness[b] + 1.5)) / 0.5) ** 2
+    if looks is not None:
+        cost += looks.cost(ends.features[a], ends.features[b])
+    usual = np.stack([ends.gaps[a], ends.gaps[b]])
+    seen = np.isfinite(usual)
+    mean = np.where(seen, usual, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    rhythm = 0.25 * np.log((gap + 2) / (mean + 2)) ** 2
+    return np.asarray(cost + np.where(seen.any(axis=0), rhythm, 0.5 * gap / level.reach))
+
+
+def _cross(a: Points, b: Points) -> Points:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+
+
+def _join(chains: Sequence[Chain], links: Iterable[tuple[int, int]], without: Iterable[int] = ()) -> list[Chain]:
+    """Chains of chains, in the order of their first ones; some are left out, unlinked as they are."""
+    mate: dict[int, int] = {}
+    for a, b in links:
+        mate[a], mate[b] = b, a
+    seen = np.zeros(len(chains), dtype=np.bool_)
+    seen[list(without)] = True
+    joined = []
+    for start in range(len(chains)):
+        if seen[start]:
+            continue
+        seen[start] = True
+        forward, backward = _walk(2 * start + 1, mate, seen), _walk(2 * start, mate, seen)
+        row = [end ^ 1 for end in reversed(backward)] + [2 * start, *forward]
+        ring = mate.get(row[0]) == row[-1] ^ 1
+        joined.append(_concatenate([(chains[end // 2], bool(end % 2)) for end in row], closed=ring))
+    return joined
+
+
+def _walk(leaving: int, mate: dict[int, int], seen: Mask) -> list[int]:
+    """The ends at which one chain after the other is entered, leaving the first at `leaving`."""
+    entered = []
+    while leaving in mate and not seen[mate[leaving] // 2]:
+        entered.append(mate[leaving])
+        seen[entered[-1] // 2] = True
+        leaving = entered[-1] ^ 1
+    return entered
+
+
+def _concatenate(row: list[tuple[Chain, bool]], *, closed: bool) -> Chain:
+    """One chain from several, those marked turned round."""
+    if len(row) == 1:
+        chain = row[0][0]
+        return Chain(chain.points, chain.gaps, chain.thickness, chain.closed or closed)
+    points = [chain.points[::-1] if turned else chain.points for chain, turned in row]
+    between = [float(np.hypot(*(b[0] - a[-1]))) for a, b in pairwise(points)]
+    lengths = np.array([len(p) for p in points])
+    thickness = float(np.average([chain.thickness for chain, _ in row], weights=lengths))
+    gaps = (*between, *(gap for chain, _ in row for gap in chain.gaps))
+    # Two marks linked at both ends are no ring.
+    return Chain(np.concatenate(points), gaps, thickness, closed and len(row) > 2)

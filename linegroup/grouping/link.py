@@ -1,0 +1,123 @@
+"""Lines as what goes on: the ink's strokes, linked at their ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linegroup.config import GroupingConfig
+from linegroup.grouping.chains import Chain, Looks
+from linegroup.grouping.clustering import empty_groups, number_lines
+from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks
+from linegroup.grouping.linking import drawn_over, link_lines, share_out
+from linegroup.grouping.skew import find_skew, straighten
+from linegroup.grouping.workspace import Workspace
+from linegroup.sample import Field, Groups
+
+Mask = NDArray[np.bool_]
+
+HIDDEN = 20.0
+"""A line that is interrupted for at most so many pixels, where another one runs, goes on under it."""
+
+APART = 1.5
+"""Distance of embeddings that are of two lines, where the configuration names no margin."""
+
+
+def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
+    """Lines are what goes on in itself: through crossings, over the gaps of dashes, under other lines.
+
+    The ink is taken apart by colour; each ink's strokes, the branches of its skeleton, are linked at their ends by
+    a matching of least cost (`linegroup.grouping.chains`). Pixels under a crossing belong to all its lines
+    (`Groups.shared`); pixels of no line are dropped, whatever `config.noise` says.
+
+    Without a model the candidates are everything that is not page (`non_background`), and what carries the lines
+    of a chart goes first: axes, frame and grid, filled areas, text, legend keys. With a model the candidates are
+    its foreground, and its embeddings and tangents, where it has them, tell which ends go on in each other.
+    """
+    field = workspace.field
+    if not len(field):
+        return empty_groups(0)
+    if field.features.shape[1]:
+        inks = foreground_inks(field)
+        return _group(field, inks, _looks(field, config), config)
+    order = np.arange(len(field))
+    slope, lean = find_skew(field.mask)
+    if slope or lean:
+        field, order = straighten(field, slope, lean)
+    groups = _group(field, chart_inks(field), None, config)
+    return _as_it_was(groups, order)
+
+
+def _looks(field: Field, config: GroupingConfig) -> Looks:
+    where = np.full(field.size, -1, dtype=np.int32)
+    where[field.positions[:, 1], field.positions[:, 0]] = np.arange(len(field), dtype=np.int32)
+    return Looks(where, field.features, field.tangent, 2 * (config.margin or APART))
+
+
+def _group(field: Field, inks: Inks, looks: Looks | None, config: GroupingConfig) -> Groups:
+    """Number the lines of all inks; ink beside a line that is of none is its soft edge."""
+    labels = np.zeros(field.size, dtype=np.int32)
+    lines: list[list[Chain]] = []
+    for ink in inks.masks:
+        found = link_lines(ink, inks.plot, looks)
+        own = share_out(ink, found)
+        labels = np.where(own > 0, own + len(lines), labels)
+        lines.extend(found)
+    labels = _with_edges(labels, inks.free)
+    xs, ys = field.positions.T
+    given = labels[ys, xs].astype(np.int64)
+    sizes = np.bincount(given, minlength=len(lines) + 1)
+    given = np.where((given > 0) & (sizes[given] >= config.min_pixels), given, 0)
+    groups = number_lines(given - 1, given > 0)
+    return replace(groups, shared=_under_others(field, lines, given, groups.labels))
+
+
+def _under_others(
+    field: Field, lines: list[list[Chain]], given: NDArray[np.int64], labels: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """`(M, 2)`, further lines of pixels: those whose own way leads over them.
+
+    Args:
+        field: The candidates.
+        lines: Chains of lines 1..n as they were found.
+        given: `(N,)`, 0 or the line found of each candidate.
+        labels: `(N,)`, 0 or its number in the answer.
+    """
+    if len(lines) < 2:
+        return np.zeros((0, 2), dtype=np.int32)
+    xs, ys = field.positions.T
+    pairs = []
+    for k, line in enumerate(lines, start=1):
+        own = labels[given == k]
+        if not len(own):
+            continue
+        over = np.flatnonzero(drawn_over(line, field.size, HIDDEN)[ys, xs] & (given > 0) & (given != k))
+        pairs.append(np.stack([over, np.full(len(over), own[0])], axis=1))
+    shared = (np.concatenate(pairs) if pairs else np.zeros((0, 2))).astype(np.int32)
+    return shared[np.lexsort(shared.T)]
+
+
+def _with_edges(labels: NDArray[np.int32], free: Mask) -> NDArray[np.int32]:
+    """The labels, with the free ink that lies right beside a line and is of none: soft edges, crossings."""
+    if not labels.any():
+        return labels
+    away, nearest = cv2.distanceTransformWithLabels(
+        (labels == 0).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    names = np.zeros(int(nearest.max()) + 1, dtype=np.int32)
+    names[nearest[labels > 0]] = labels[labels > 0]
+    return np.where(free & (labels == 0) & (away <= 2), names[nearest], labels)
+
+
+def _as_it_was(groups: Groups, order: NDArray[np.int64]) -> Groups:
+    """The groups of a straightened field, candidate by candidate as the field had them before."""
+    labels = np.zeros(len(order), dtype=np.int64)
+    labels[order] = groups.labels
+    back = number_lines(labels - 1, labels > 0)
+    renamed = np.zeros(groups.count + 1, dtype=np.int32)
+    renamed[labels] = back.labels
+    shared = np.stack([order[groups.shared[:, 0]], renamed[groups.shared[:, 1]]], axis=1).astype(np.int32)
+    return replace(back, shared=shared[np.lexsort(shared.T)])
