@@ -19,14 +19,25 @@ from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
 from linegroup.grouping import group_image
 from linegroup.images import Decoded, decode, encode_png, read_image
+from linegroup.masks import encode
 from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups
+from linegroup.sources.coco_masks import characters
 from linegroup.training.artifact import load_artifact
 from linegroup.training.runtime import choose_device
 from linegroup.training.tracking import resolve_model
 from linegroup.vectors.trace import trace
-from linegroup.wire import Colour, ImageRecord, LineRecord, LinesDocument, ModelRecord, from_json, to_json
+from linegroup.wire import (
+    Colour,
+    ImageRecord,
+    LineRecord,
+    LinesDocument,
+    MaskRecord,
+    ModelRecord,
+    from_json,
+    to_json,
+)
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Artifact folder of the packaged model, once there is one."""
@@ -87,14 +98,29 @@ class Prediction:
         xs, ys = self.field.positions[part].T
         red, green, blue = (round(float(c)) for c in self.pixels[ys, xs].mean(axis=0, dtype=np.float64))
         x, y = int(xs.min()), int(ys.min())
+        traced = trace(xs, ys, self._ink(part))
+        mask = np.zeros(self.field.size, dtype=np.bool_)
+        mask[ys, xs] = True
         return LineRecord(
             id=number,
             score=round(float(np.clip(self.groups.scores[number - 1], 0, 1)), 6),
-            pixel_count=len(part),
+            pixel_count=int(np.count_nonzero(self.groups.labels == number)),
             bbox=(x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1),
             colour=Colour.of(red, green, blue),
-            polyline=tuple((round(float(px), 2), round(float(py), 2)) for px, py in trace(xs, ys)),
+            polyline=tuple((round(float(px), 2), round(float(py), 2)) for px, py in traced.points),
+            parts=traced.parts,
+            closed=traced.closed,
+            thickness=round(traced.thickness, 2),
+            mask=MaskRecord(size=self.field.size, counts=characters(encode(mask), self.field.size)),
         )
+
+    def _ink(self, part: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How much ink each of a line's pixels holds: its distance from the page's colour, at most the line's usual."""
+        if not len(self.field.page):
+            return np.ones(len(part), dtype=np.float32)
+        contrast = np.linalg.norm(self.field.colour[part] - self.field.page[0], axis=1)
+        full = max(float(np.quantile(contrast, 0.7)), 1e-6)
+        return np.clip(contrast / full, 0.05, 1).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -198,7 +198,7 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None) -> l
     spare = np.flatnonzero((np.arange(len(chains)) >= len(kept)) & (taken < 2))
     dropped = set(spare.tolist())
     links = [link for link in links if link[0] // 2 not in dropped and link[1] // 2 not in dropped]
-    return _join(chains, links, without=dropped)
+    return join_chains(chains, links, without=dropped)
 
 
 def _stroke_chain(strokes: Strokes, k: int) -> Chain:
@@ -230,7 +230,7 @@ def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None) -> list[C
     loop = lengths[one] > 6 * wide + 20
     near = near[((one != other) | loop) & ~closed[one] & ~closed[other]]
     costs = _costs(ends, near, level, looks)
-    return _join(chains, match_ends(near, costs, np.full(2 * len(chains), level.unlinked)))
+    return join_chains(chains, match_ends(near, costs, np.full(2 * len(chains), level.unlinked)))
 
 
 def _ends(chains: Sequence[Chain], window: float, looks: Looks | None) -> _Ends:
@@ -306,7 +306,7 @@ def _cross(a: Points, b: Points) -> Points:
     return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
-def _join(chains: Sequence[Chain], links: Iterable[tuple[int, int]], without: Iterable[int] = ()) -> list[Chain]:
+def join_chains(chains: Sequence[Chain], links: Iterable[tuple[int, int]], without: Iterable[int] = ()) -> list[Chain]:
     """Chains of chains, in the order of their first ones; some are left out, unlinked as they are."""
     mate: dict[int, int] = {}
     for a, b in links:

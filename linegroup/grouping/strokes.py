@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -27,12 +27,28 @@ class Strokes:
         nodes: `(s, 2) int64`, the junction at the first and at the last point, -1 = none: a free end.
         thickness: `(s,) float64`, of the ink along each branch, in pixels.
         junctions: How many junctions there are.
+        discs: `(s,) float64`, how far the ink reaches around the thickest point of each stroke's junctions; 0: none.
     """
 
     points: list[NDArray[np.float64]]
     nodes: NDArray[np.int64]
     thickness: NDArray[np.float64]
     junctions: int
+    discs: NDArray[np.float64]
+
+
+def without_hairs(strokes: Strokes) -> Strokes:
+    """Without free strokes that lie in the ink around their junction: corners of thick ink, not lines."""
+    free = (strokes.nodes >= 0).sum(axis=1) == 1
+    lengths = np.array([len(points) for points in strokes.points])
+    kept = np.flatnonzero(~free | (lengths > 1.2 * strokes.discs + 0.5))
+    return replace(
+        strokes,
+        points=[strokes.points[k] for k in kept],
+        nodes=strokes.nodes[kept],
+        thickness=strokes.thickness[kept],
+        discs=strokes.discs[kept],
+    )
 
 
 def find_strokes(mask: Mask) -> Strokes:
@@ -46,7 +62,7 @@ def find_strokes(mask: Mask) -> Strokes:
     branches = skeleton & ~meeting
     number, name = cv2.connectedComponents(branches.astype(np.uint8), connectivity=8)
     if number == 1:
-        return Strokes([], np.zeros((0, 2), dtype=np.int64), np.zeros(0), count - 1)
+        return Strokes([], np.zeros((0, 2), dtype=np.int64), np.zeros(0), count - 1, np.zeros(0))
     ys, xs = np.nonzero(branches)
     # A branch is followed from an end of it; a closed one has none and is followed from anywhere.
     order = np.lexsort((_neighbours(branches)[ys, xs], name[ys, xs]))
@@ -59,7 +75,10 @@ def find_strokes(mask: Mask) -> Strokes:
     nodes[alone, 1] = -1
     # From the middle of a stroke to the nearest page pixel it is half the thickness and half a pixel.
     thickness = np.array([2 * float(np.median(half[p[:, 1], p[:, 0]])) - 1 for p in points])
-    return Strokes([np.asarray(p - 2, dtype=np.float64) for p in points], nodes, thickness, count - 1)
+    around = np.zeros(count)
+    np.maximum.at(around, junction[meeting], half[meeting])
+    discs = np.append(around[1:], 0)[nodes].max(axis=1)
+    return Strokes([np.asarray(p - 2, dtype=np.float64) for p in points], nodes, thickness, count - 1, discs)
 
 
 def _neighbours(mask: Mask) -> NDArray[np.uint8]:

@@ -1,104 +1,260 @@
-"""From a line's pixels to one ordered polyline."""
+"""From a line's pixels to ordered polylines at its centre."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
-TOLERANCE = 0.5
+from linegroup.grouping.chains import Chain, join_chains
+from linegroup.grouping.fragments import Pieces, pieces
+from linegroup.grouping.strokes import Strokes, find_strokes, without_hairs
+from linegroup.vectors.pen import pen_ways, stroke_graph
+from linegroup.vectors.spikes import with_spikes
+
+Mask = NDArray[np.bool_]
+Points = NDArray[np.float64]
+
+TOLERANCE = 0.4
 """Largest distance in pixels of a dropped point from the simplified polyline."""
 
-_CELL = 3.0
-_NEIGHBOURS = 8
+BREAK = 4.0
+"""A gap so many times as long as the line's usual one is an interruption, not part of a pattern."""
+
+PATTERN = 4
+"""So many gaps are a pattern."""
+
+MARKS = 4
+"""A line of nothing but marks has at least so many."""
+
+_PAD = 2
 
 
-def trace(xs: NDArray[np.integer], ys: NDArray[np.integer], tolerance: float = TOLERANCE) -> NDArray[np.float32]:
-    """One polyline through a line's pixels, in order from end to end, through gaps: `(n, 2) float32`, n ≥ 1.
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A line as vectors.
 
-    Pixels are averaged over small cells, which leaves points near the centre line; the minimum spanning
-    tree of these follows the line and bridges the gaps of dashes; its longest path is the line, and what
-    hangs off it (hairs, markers) is left out. A closed loop comes out open.
+    Attributes:
+        points: `(n, 2) float64`, x first, n ≥ 1, in pixels; all parts one after another, in order along the line.
+        parts: Where each part begins, ascending from 0. From one part to the next the line is interrupted.
+        closed: Whether the only part ends where it begins; that point is not repeated.
+        thickness: Of its ink in pixels, at least 1.
+    """
+
+    points: Points
+    parts: tuple[int, ...]
+    closed: bool
+    thickness: float
+
+
+def trace(
+    xs: NDArray[np.integer],
+    ys: NDArray[np.integer],
+    weights: NDArray[np.floating] | None = None,
+    tolerance: float = TOLERANCE,
+) -> Traced:
+    """The centre of a line's pixels, in order, straight through crossings and gaps.
+
+    The strokes of the pixels' skeleton are linked as when lines are grouped, then end to end with the nearest
+    whatever lies between. Each point moves across the line to the middle of the ink there, so that places are
+    finer than pixels; hairs, the outlines of marks and what else runs along beside a longer stroke are left out.
+    A line of nothing but marks goes from the middle of one to the middle of the next.
 
     Args:
         xs: `(m,)` columns, m ≥ 1.
         ys: `(m,)` rows.
+        weights: `(m,)`, how much ink a pixel holds, > 0; default: all the same.
         tolerance: In pixels, for leaving out points (Douglas and Peucker 1973).
     """
-    points = _centres(np.stack([xs, ys], axis=1).astype(np.float64))
-    if len(points) == 1:
-        return points.astype(np.float32)
-    path = _longest_path(_spanning_tree(points))
-    # Averages of cells wobble about the centre line; three in a row wobble less. The ends stay.
-    line = points[path]
-    if len(line) > 2:
-        line[1:-1] = (line[:-2] + line[1:-1] + line[2:]) / 3
-    simple = cv2.approxPolyDP(line[:, None].astype(np.float32), tolerance, closed=False)
-    return np.asarray(simple[:, 0], dtype=np.float32)
+    x0, y0 = int(xs.min()) - _PAD, int(ys.min()) - _PAD
+    size = int(ys.max()) - y0 + _PAD + 1, int(xs.max()) - x0 + _PAD + 1
+    ink = np.zeros(size, dtype=np.float32)
+    ink[ys - y0, xs - x0] = 1 if weights is None else weights
+    mask = ink > 0
+    extent = float(max(np.ptp(xs), np.ptp(ys)) + 1)
+    marks = _marks(pieces(mask), extent)
+    thickness = 1.0
+    if marks is not None:
+        chains = [Chain(centre[None], (), 1.0) for centre in marks]
+        thickness = float(np.sqrt(mask.sum() / len(marks)))
+    else:
+        strokes = find_strokes(mask)
+        thickness = _thickness(strokes, mask)
+        chains = _without_doubles(_drawn(strokes, ink, thickness)) or [_dot(ink)]
+    path = _end_to_end(chains)
+    if marks is None:
+        path = replace(path, points=with_spikes(path.points, mask, thickness))
+    return _simplified(path, thickness, np.array([x0, y0]), tolerance)
 
 
-def _centres(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    cells = np.floor(points / _CELL).astype(np.int64)
-    cells -= cells.min(axis=0)
-    key = cells[:, 1] * (cells[:, 0].max() + 1) + cells[:, 0]
-    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
-    return np.stack([np.bincount(inverse, points[:, d]) / counts for d in range(2)], axis=1)
+def _drawn(strokes: Strokes, ink: NDArray[np.float32], thickness: float) -> list[Chain]:
+    """Each connected piece as a pen would draw it, without its hairs."""
+    strokes = without_hairs(strokes)
+    chains = []
+    for way in pen_ways(stroke_graph(strokes)):
+        first, last = strokes.nodes[way[0][0], int(way[0][1])], strokes.nodes[way[-1][0], 1 - int(way[-1][1])]
+        ring = (len(way) == 1 and _is_ring(strokes.points[way[0][0]])) or (first == last and first >= 0)
+        points = np.concatenate([strokes.points[k][::-1] if turned else strokes.points[k] for k, turned in way])
+        chain = Chain(points, (), thickness, bool(ring))
+        chains.append(replace(chain, points=_centred(chain, ink)))
+    return chains
 
 
-def _spanning_tree(points: NDArray[np.float64]) -> coo_matrix:
-    """Minimum spanning tree; pieces that near neighbours leave apart are joined where they are nearest."""
+def _is_ring(points: Points) -> bool:
+    return len(points) > 8 and float(np.hypot(*(points[0] - points[-1]))) < 2
+
+
+def _dot(ink: NDArray[np.float32]) -> Chain:
+    """The middle of ink that has no strokes."""
+    ys, xs = np.nonzero(ink)
+    centre = np.average(np.stack([xs, ys], axis=1), axis=0, weights=ink[ys, xs])
+    return Chain(centre[None], (), 1.0)
+
+
+def _thickness(strokes: Strokes, mask: Mask) -> float:
+    """Ink per length, as far as that agrees with how far the ink reaches to both sides."""
+    if not strokes.points:
+        return 1.0
+    lengths = np.array([len(points) for points in strokes.points])
+    order = np.argsort(strokes.thickness)
+    half = np.searchsorted(np.cumsum(lengths[order]), lengths.sum() / 2)
+    usual = float(strokes.thickness[order[min(half, len(order) - 1)]])
+    way = sum(float(np.hypot(*np.diff(points, axis=0).T).sum()) + 1 for points in strokes.points)
+    return max(1.0, float(np.clip(np.count_nonzero(mask) / way, usual, usual + 1)))
+
+
+def _marks(part: Pieces, extent: float) -> Points | None:
+    """Centres `(n, 2)` of the pieces, if all of them are compact and of about one size; else None."""
+    if len(part.areas) < MARKS:
+        return None
+    _, _, width, height = part.boxes.T
+    compact = (np.maximum(width, height) <= 1.6 * np.minimum(width, height) + 1) & (
+        np.maximum(width, height) < max(8.0, 0.06 * extent)
+    )
+    usual = np.median(part.areas)
+    alike = compact & (part.areas >= 0.3 * usual) & (part.areas <= 3 * usual)
+    if part.areas[alike].sum() < 0.85 * part.areas.sum():
+        return None
+    ys, xs = np.nonzero(part.image)
+    name = part.image[ys, xs] - 1
+    centres = np.stack([np.bincount(name, v) for v in (xs, ys)], axis=1) / part.areas[:, None]
+    return np.asarray(centres[alike], dtype=np.float64)
+
+
+def _without_doubles(chains: Sequence[Chain]) -> list[Chain]:
+    """The chains, without those that run along beside longer ones, or lie in them."""
+    order = sorted(range(len(chains)), key=lambda k: -len(chains[k].points))
+    if len(chains) < 2:
+        return list(chains)
+    sizes = np.array([len(chains[k].points) for k in order])
+    owner = np.repeat(np.arange(len(order)), sizes)
+    points = np.concatenate([chains[k].points for k in order])
     tree = cKDTree(points)
-    distance, near = tree.query(points, k=min(_NEIGHBOURS + 1, len(points)))
-    first = np.repeat(np.arange(len(points)), near.shape[1] - 1)
-    edges = [(first, near[:, 1:].ravel(), distance[:, 1:].ravel())]
-    while True:
-        graph = _graph(edges, len(points))
-        count, piece = connected_components(graph, directed=False)
-        if count == 1:
-            return minimum_spanning_tree(graph)
-        edges.append(_bridges(points, piece, count))
+    kept = np.ones(len(order), dtype=np.bool_)
+    starts = np.cumsum(sizes) - sizes
+    for rank, k in enumerate(order[1:], start=1):
+        chain = chains[k]
+        own = points[starts[rank] : starts[rank] + sizes[rank]]
+        some = own[:: max(1, len(own) // 16)]
+        near = tree.query_ball_point(some, 1.5 * chain.thickness + 2)
+        beside = [any(owner[i] < rank and kept[owner[i]] for i in found) for found in near]
+        kept[rank] = np.mean(beside) < 0.8
+    return [chains[k] for rank, k in enumerate(order) if kept[rank]]
 
 
-def _bridges(
-    points: NDArray[np.float64], piece: NDArray[np.int32], count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """For every piece the shortest edge that leaves it (Borůvka's step)."""
-    found = []
-    for p in range(count):
-        inside, outside = np.flatnonzero(piece == p), np.flatnonzero(piece != p)
-        distance, near = cKDTree(points[outside]).query(points[inside])
-        best = int(np.argmin(distance))
-        found.append((inside[best], outside[near[best]], distance[best]))
-    a, b, length = zip(*found, strict=True)
-    return np.array(a), np.array(b), np.array(length)
+def _centred(chain: Chain, ink: NDArray[np.float32]) -> Points:
+    """A chain's points in the middle of the ink, and its open ends where the ink ends."""
+    points = chain.points
+    if len(points) < 3:
+        return points.copy()
+    reach = max(1, round(chain.thickness / 2 + 0.5))
+    middle = _middle(points, ink, reach)
+    before, after = np.roll(middle, 2, axis=0), np.roll(middle, -2, axis=0)
+    if not chain.closed:
+        before[:2], after[-2:] = middle[0], middle[-1]
+    along = after - before
+    along /= np.maximum(np.hypot(*along.T), 1e-9)[:, None]
+    moved = middle - points
+    # Along the line a point may stay where it is.
+    placed = points + moved - (moved * along).sum(axis=1, keepdims=True) * along
+    far = np.hypot(*(placed - points).T) > chain.thickness / 2 + 1
+    placed[far] = points[far]
+    if chain.closed:
+        return placed
+    return np.concatenate(
+        [_outermost(placed, ink, chain.thickness), placed, _outermost(placed[::-1], ink, chain.thickness)]
+    )
 
 
-def _graph(edges: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]], count: int) -> coo_matrix:
-    a, b, length = (np.concatenate(part) for part in zip(*edges, strict=True))
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    # An edge found from both its ends counts once: sparse matrices add up what stands in one place.
-    _, once = np.unique(low.astype(np.int64) * count + high, return_index=True)
-    return coo_matrix((length[once], (low[once], high[once])), shape=(count, count)).tocsr()
+def _middle(points: Points, ink: NDArray[np.float32], reach: int) -> Points:
+    """Centres of mass of the ink within a square of 2 reach + 1 pixels around each point."""
+    x, y = points.astype(np.int64).T
+    steps = np.arange(-reach, reach + 1)
+    xs = np.clip(x[:, None] + steps, 0, ink.shape[1] - 1)
+    ys = np.clip(y[:, None] + steps, 0, ink.shape[0] - 1)
+    window = ink[ys[:, :, None], xs[:, None, :]]
+    total = np.maximum(window.sum(axis=(1, 2)), 1e-9)
+    cx = (window * xs[:, None, :]).sum(axis=(1, 2)) / total
+    cy = (window * ys[:, :, None]).sum(axis=(1, 2)) / total
+    return np.stack([cx, cy], axis=1)
 
 
-def _longest_path(tree: coo_matrix) -> NDArray[np.int64]:
-    """Nodes along the longest path of a tree: from any node to the farthest, and from there again."""
-    end = _walk(tree, 0)[0]
-    last, before = _walk(tree, end)
-    path = [last]
-    while before[path[-1]] >= 0:
-        path.append(int(before[path[-1]]))
-    return np.array(path)
+def _outermost(points: Points, ink: NDArray[np.float32], thickness: float) -> Points:
+    """`(0 or 1, 2)`, the end of the ink straight on from the first point: skeletons stop half a thickness before."""
+    back = points[min(len(points) - 1, int(thickness) + 3)]
+    way = points[0] - back
+    length = float(np.hypot(*way))
+    if length < 1:
+        return np.zeros((0, 2))
+    steps = np.arange(0.5, thickness + 1, 0.5)
+    ahead = points[0] + steps[:, None] * way / length
+    x, y = np.rint(ahead).astype(np.int64).T
+    inside = (x >= 0) & (y >= 0) & (x < ink.shape[1]) & (y < ink.shape[0])
+    lit = np.zeros(len(steps), dtype=np.bool_)
+    lit[inside] = ink[y[inside], x[inside]] > 0
+    count = int(np.argmin(lit)) if not lit.all() else len(lit)
+    # Round ends go beyond the line's own, square ones do not.
+    reached = steps[count - 1] - thickness / 4 if count else 0
+    return (points[0] + reached * way / length)[None] if reached > 0.25 else np.zeros((0, 2))
 
 
-def _walk(tree: coo_matrix, start: int) -> tuple[int, NDArray[np.int32]]:
-    """The node farthest from `start`, and each node's predecessor (negative at the start)."""
-    order, before = breadth_first_order(tree, start, directed=False)
-    both = (tree + tree.T).tocsr()
-    away = np.zeros(tree.shape[0])
-    for node in order[1:]:
-        away[node] = away[before[node]] + both[node, before[node]]
-    return int(np.argmax(away)), before
+def _end_to_end(chains: list[Chain]) -> Chain:
+    """One chain of all: in rounds, ends that are each other's nearest are joined."""
+    while len(chains) > 1:
+        places = np.concatenate([chain.points[[0, -1]] for chain in chains])
+        tree = cKDTree(places)
+        nearest = np.full(len(places), -1)
+        # A chain's own other end, and ends in the same place, may be nearer.
+        count = min(len(places), 4)
+        near = tree.query(places, k=count)[1]
+        other = near // 2 != (np.arange(len(places)) // 2)[:, None]
+        found = other.any(axis=1)
+        nearest[found] = near[found, np.argmax(other[found], axis=1)]
+        # Of a chain only the end that is nearer to another one counts, or rounds would make rings.
+        mutual = [(a, int(b)) for a, b in enumerate(nearest) if a < b and nearest[b] == a]
+        if not mutual:
+            distance = [float(np.hypot(*(places[a] - places[b]))) if b >= 0 else np.inf for a, b in enumerate(nearest)]
+            a = int(np.argmin(distance))
+            mutual = [(a, int(nearest[a]))]
+        chains = join_chains(chains, mutual)
+    return chains[0]
+
+
+def _simplified(path: Chain, thickness: float, origin: Points, tolerance: float) -> Traced:
+    """The path cut at its interruptions, with as few points as the tolerance allows."""
+    steps = np.hypot(*np.diff(path.points, axis=0).T)
+    gaps = steps[steps > 3]
+    usual = float(np.median(gaps)) if len(gaps) >= PATTERN else 0.0
+    cuts = np.flatnonzero(steps > max(BREAK * usual, 12 + 2 * thickness)) + 1
+    closed = path.closed and not len(cuts) and len(path.points) > 2
+    pieces_ = [
+        cv2.approxPolyDP(part[:, None].astype(np.float32), tolerance, closed=closed)[:, 0]
+        for part in np.split(path.points, cuts)
+    ]
+    starts = np.cumsum([0, *(len(part) for part in pieces_)])
+    points = np.concatenate(pieces_).astype(np.float64) + origin
+    return Traced(points, tuple(starts[:-1].tolist()), closed, thickness)
