@@ -120,7 +120,7 @@ class Prediction:
             return np.ones(len(part), dtype=np.float32)
         contrast = np.linalg.norm(self.field.colour[part] - self.field.page[0], axis=1)
         full = max(float(np.quantile(contrast, 0.7)), 1e-6)
-        return np.clip(contrast / full, 0.05, 1).astype(np.float32)
+        return np.asarray(np.clip(contrast / full, 0.05, 1), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)

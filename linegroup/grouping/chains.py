@@ -20,6 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from linegroup.compiling import compiled
 from linegroup.grouping.matching import match_ends
 from linegroup.grouping.strokes import Strokes
 
@@ -58,14 +59,10 @@ class Looks:
     tangent: NDArray[np.float32]
     apart: float
 
-    def mean(self, points: Points) -> tuple[Points, Points]:
-        """Mean embedding `(D,)` and mean tangent `(2,)` along points `(n, 2)` that are pixels; NaN where unknown."""
-        x, y = points.astype(np.int64).T
-        rows = self.where[y, x]
-        rows = rows[rows >= 0]
-        if not len(rows):
-            return np.full(self.features.shape[1], np.nan), np.zeros(2)
-        return self.features[rows].mean(axis=0, dtype=np.float64), self.tangent[rows].mean(axis=0, dtype=np.float64)
+    def mean(self, points: Points) -> Points:
+        """Mean embedding `(D,)` along points `(n, 2)` that are pixels; NaN where unknown."""
+        ends = np.array([0, len(points)])
+        return np.asarray(_means(np.ascontiguousarray(points), ends[:1], ends[1:], self.where, self.features)[0])
 
     def cost(self, one: Points, other: Points) -> Points:
         """`(n,)`, what two lots of embeddings `(n, D)` add to the cost of being one line; 0 where unknown."""
@@ -234,48 +231,83 @@ def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None) -> list[C
 
 
 def _ends(chains: Sequence[Chain], window: float, looks: Looks | None) -> _Ends:
-    places, directions, thickness, gaps, features = [], [], [], [], []
-    for chain in chains:
-        usual = float(np.median(chain.gaps)) if len(chain.gaps) >= 2 else np.nan
-        for points in (chain.points, chain.points[::-1]):
-            near = _near_end(points, window)
-            places.append(points[0])
-            direction = _direction(near)
-            if looks is None:
-                features.append(np.zeros(0))
-            else:
-                embedding, tangent = looks.mean(near)
-                features.append(embedding)
-                if len(chain.points) <= chain.thickness + 2:
-                    direction = _told(tangent, outwards=1 if points is chain.points else -1)
-            directions.append(direction)
-            thickness.append(chain.thickness)
-            gaps.append(usual)
-    return _Ends(np.array(places), np.array(directions), np.array(thickness), np.array(gaps), np.array(features))
+    points = np.concatenate([chain.points for chain in chains])
+    cuts = np.cumsum([0, *(len(chain.points) for chain in chains)])
+    thickness = np.repeat([chain.thickness for chain in chains], 2)
+    usual = [float(np.median(chain.gaps)) if len(chain.gaps) >= 2 else np.nan for chain in chains]
+    places = points[np.stack([cuts[:-1], cuts[1:] - 1], axis=1).ravel()]
+    first, last, directions = _near_ends(points, cuts, window)
+    features = np.zeros((len(places), 0))
+    if looks is not None:
+        features = _means(points, first, last, looks.where, looks.features)
+        short = np.repeat(np.diff(cuts), 2) <= thickness + 2
+        told = _told(_means(points, first, last, looks.where, looks.tangent))
+        directions = np.where(short[:, None], told, directions)
+    return _Ends(places, directions, thickness, np.repeat(usual, 2), features)
 
 
-def _near_end(points: Points, window: float) -> Points:
-    """The points up to `window` along the chain from its first one."""
-    points = points[: int(window) + 2]
-    steps = np.hypot(*np.diff(points, axis=0).T)
-    return points[: int(np.searchsorted(np.cumsum(steps), window)) + 1]
+@compiled
+def _near_ends(
+    points: Points, cuts: NDArray[np.int64], window: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Points]:
+    """The points up to `window` along a chain from each end, as ranges `(E,)`, `(E,)`, and the directions `(E, 2)`.
+
+    A direction points outwards: the slope of a straight line through the points; 0 for a single one.
+    """
+    count = 2 * (len(cuts) - 1)
+    first, last = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    directions = np.zeros((count, 2))
+    for end in range(count):
+        start, stop = cuts[end // 2], cuts[end // 2 + 1]
+        step = 1 if end % 2 == 0 else -1
+        at = start if step > 0 else stop - 1
+        outer = at
+        way = 0.0
+        while start <= at + step < stop:
+            way += np.hypot(points[at + step, 0] - points[at, 0], points[at + step, 1] - points[at, 1])
+            if way > window:
+                break
+            at += step
+        first[end], last[end] = min(outer, at), max(outer, at) + 1
+        middle = (outer + at) / 2
+        for i in range(first[end], last[end]):
+            directions[end] -= step * (i - middle) * points[i]
+        length = np.hypot(directions[end, 0], directions[end, 1])
+        if length > 0:
+            directions[end] /= length
+    return first, last, directions
 
 
-def _direction(points: Points) -> Points:
-    """Outwards at the first point: the slope of a straight line through the points; 0 for a single one."""
-    if len(points) < 2:
-        return np.zeros(2)
-    along = np.arange(len(points)) - (len(points) - 1) / 2
-    slope = -(along[:, None] * points).sum(axis=0)
-    return np.asarray(slope / max(float(np.hypot(*slope)), 1e-9))
+@compiled
+def _means(
+    points: Points,
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    where: NDArray[np.int32],
+    values: NDArray[np.float32],
+) -> Points:
+    """Means `(E, D)` of the values at the pixels of ranges of points; NaN where none has any."""
+    means = np.zeros((len(first), values.shape[1]))
+    for end in range(len(first)):
+        count = 0
+        for i in range(first[end], last[end]):
+            row = where[int(points[i, 1]), int(points[i, 0])]
+            if row >= 0:
+                count += 1
+                for d in range(values.shape[1]):
+                    means[end, d] += values[row, d]
+        for d in range(values.shape[1]):
+            means[end, d] = means[end, d] / count if count else np.nan
+    return means
 
 
-def _told(tangent: Points, outwards: int) -> Points:
-    """The direction that a model says of a mark without one of its own: forwards at one end, backwards at the other."""
-    if np.hypot(*tangent) < _SURE:
-        return np.zeros(2)
-    angle = np.arctan2(tangent[1], tangent[0]) / 2
-    return outwards * np.array([np.cos(angle), np.sin(angle)])
+def _told(tangents: Points) -> Points:
+    """Directions `(E, 2)` that a model says of marks without one: forwards at the first end, backwards at the last."""
+    angle = np.arctan2(tangents[:, 1], tangents[:, 0]) / 2
+    told = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    told[1::2] *= -1
+    sure = np.hypot(*tangents.T) >= _SURE  # not where unknown
+    return np.where(sure[:, None], told, 0.0)
 
 
 def _costs(ends: _Ends, pairs: NDArray[np.int64], level: Level, looks: Looks | None) -> Points:

@@ -104,7 +104,7 @@ def _alike(chain: Chain, line: Sequence[Chain], looks: Looks | None) -> bool:
     """Whether nothing that a model says speaks against one line."""
     if looks is None:
         return True
-    one, other = looks.mean(chain.points)[0], looks.mean(line[0].points)[0]
+    one, other = looks.mean(chain.points), looks.mean(line[0].points)
     return bool(looks.cost(one[None], other[None])[0] < 2)
 
 

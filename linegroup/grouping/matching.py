@@ -8,8 +8,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from linegroup.compiling import compiled
+
+_FEW = 12
+"""Ends that depend on each other, up to which all matchings are gone through."""
+
 _EXACT = 24
-"""Ends that depend on each other, up to which the best of all matchings is looked for."""
+"""Up to which the best of all matchings is looked for."""
 
 
 def match_ends(
@@ -30,19 +35,88 @@ def match_ends(
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -gain))
     order = order[gain[order] > 0]
     pairs, gain = pairs[order], gain[order]
+    if not len(pairs):
+        return []
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(unlinked), len(unlinked)))
     part = connected_components(graph, directed=False)[1]
-    large = np.bincount(part, minlength=1) > _EXACT
-    links: list[tuple[int, int]] = []
-    taken = np.zeros(len(unlinked), dtype=np.bool_)
-    for a, b in pairs[large[part[pairs[:, 0]]]].tolist():
-        if not taken[a] and not taken[b]:
-            taken[a] = taken[b] = True
-            links.append((a, b))
-    small = ~large[part[pairs[:, 0]]]
-    exact = networkx.Graph()
-    for (a, b), saved in zip(pairs[small][::-1].tolist(), gain[small][::-1].tolist(), strict=True):
-        exact.add_edge(a, b, weight=saved)
-    for component in networkx.connected_components(exact):
-        links.extend(networkx.max_weight_matching(exact.subgraph(component)))
+    size = np.bincount(part)[part[pairs[:, 0]]]
+    links = _greedy(pairs[size > _EXACT])
+    for component in _components(part[pairs[:, 0]], (size > _FEW) & (size <= _EXACT)):
+        exact = networkx.Graph()
+        exact.add_weighted_edges_from(
+            (a, b, saved)
+            for (a, b), saved in zip(pairs[component][::-1].tolist(), gain[component][::-1].tolist(), strict=True)
+        )
+        links.extend(networkx.max_weight_matching(exact))
+    few = size <= _FEW
+    order = np.argsort(part[pairs[few, 0]], kind="stable")
+    chosen = _best_of_few(pairs[few][order], gain[few][order], part[pairs[few, 0]][order])
+    links.extend((int(a), int(b)) for a, b in pairs[few][order][chosen])
     return [(min(link), max(link)) for link in links]
+
+
+def _greedy(pairs: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Links from the best on."""
+    taken: set[int] = set()
+    links = []
+    for a, b in pairs.tolist():
+        if a not in taken and b not in taken:
+            taken |= {a, b}
+            links.append((a, b))
+    return links
+
+
+def _components(part: NDArray[np.int32], chosen: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """The chosen pairs' numbers, part by part."""
+    numbers = np.flatnonzero(chosen)
+    numbers = numbers[np.argsort(part[numbers], kind="stable")]
+    return [n for n in np.split(numbers, np.flatnonzero(np.diff(part[numbers])) + 1) if len(n)]
+
+
+@compiled
+def _best_of_few(pairs: NDArray[np.int64], gain: NDArray[np.float64], part: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which pairs `(P,)`, sorted by part, each with at most `_FEW` ends, are linked: the best of all ways."""
+    chosen = np.zeros(len(pairs), dtype=np.bool_)
+    first = 0
+    while first < len(pairs):
+        last = first
+        while last < len(pairs) and part[last] == part[first]:
+            last += 1
+        if last == first + 1:
+            chosen[first] = True
+        else:
+            _best_of_part(pairs[first:last], gain[first:last], chosen[first:last])
+        first = last
+    return chosen
+
+
+@compiled
+def _best_of_part(pairs: NDArray[np.int64], gain: NDArray[np.float64], chosen: NDArray[np.bool_]) -> None:
+    """Best saving for every set of ends that are still free, from the empty set on."""
+    names = np.unique(pairs.ravel())
+    count = len(names)
+    ends = np.searchsorted(names, pairs.ravel()).reshape(pairs.shape)
+    best = np.zeros(1 << count)
+    link = np.full(1 << count, -1, dtype=np.int64)
+    for free in range(1, 1 << count):
+        end = 0
+        while not free >> end & 1:
+            end += 1
+        best[free] = best[free & ~(1 << end)]
+        for p in range(len(pairs)):
+            a, b = ends[p, 0], ends[p, 1]
+            if (a == end or b == end) and free >> a & 1 and free >> b & 1 and a != b:
+                saved = gain[p] + best[free & ~(1 << a) & ~(1 << b)]
+                if saved > best[free]:
+                    best[free] = saved
+                    link[free] = p
+    free = (1 << count) - 1
+    while free:
+        if link[free] >= 0:
+            chosen[link[free]] = True
+            free &= ~(1 << ends[link[free], 0]) & ~(1 << ends[link[free], 1])
+        else:
+            end = 0
+            while not free >> end & 1:
+                end += 1
+            free &= ~(1 << end)

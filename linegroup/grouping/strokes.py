@@ -53,7 +53,8 @@ def without_hairs(strokes: Strokes) -> Strokes:
 
 def find_strokes(mask: Mask) -> Strokes:
     """The strokes of a mask `(h, w)`: its skeleton (Zhang and Suen 1984), cut where three or more branches meet."""
-    padded = np.pad(mask, 2)
+    box = _box(mask)
+    padded = np.pad(mask[box], 2)
     skeleton: Mask = skeletonize(padded)
     half = cv2.distanceTransform(padded.astype(np.uint8), cv2.DIST_L2, 5)
     meeting = skeleton & (_neighbours(skeleton) >= 3)
@@ -70,15 +71,22 @@ def find_strokes(mask: Mask) -> Strokes:
     pixels = np.empty((len(ys), 2), dtype=np.int64)
     cuts = _follow(name.astype(np.int32), np.stack([ys[first], xs[first]], axis=1), pixels)
     points = [pixels[a:b] for a, b in pairwise(cuts.tolist())]
-    nodes = np.array([[_junction_at(junction, p[0], 0), _junction_at(junction, p[-1], -1)] for p in points]) - 1
-    alone = np.array([len(p) == 1 for p in points]) & (nodes[:, 0] == nodes[:, 1])
+    nodes, thickness = _describe(pixels, cuts, junction, np.asarray(half, dtype=np.float32))
+    alone = (np.diff(cuts) == 1) & (nodes[:, 0] == nodes[:, 1])
     nodes[alone, 1] = -1
-    # From the middle of a stroke to the nearest page pixel it is half the thickness and half a pixel.
-    thickness = np.array([2 * float(np.median(half[p[:, 1], p[:, 0]])) - 1 for p in points])
     around = np.zeros(count)
     np.maximum.at(around, junction[meeting], half[meeting])
     discs = np.append(around[1:], 0)[nodes].max(axis=1)
-    return Strokes([np.asarray(p - 2, dtype=np.float64) for p in points], nodes, thickness, count - 1, discs)
+    origin = np.array([box[1].start, box[0].start]) - 2
+    return Strokes([(p + origin).astype(np.float64) for p in points], nodes, thickness, count - 1, discs)
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """Rows and columns of the ink; of an empty mask its first pixel."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return slice(0, 1), slice(0, 1)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _neighbours(mask: Mask) -> NDArray[np.uint8]:
@@ -87,12 +95,32 @@ def _neighbours(mask: Mask) -> NDArray[np.uint8]:
     return np.asarray(around - 1, dtype=np.uint8)
 
 
-def _junction_at(junction: NDArray[np.int32], point: NDArray[np.int64], which: int) -> int:
-    """The first (0) or last (-1) of the junctions that touch a point, 0 = none."""
-    x, y = point
-    around = np.unique(junction[y - 1 : y + 2, x - 1 : x + 2])
-    around = around[around > 0]
-    return int(around[which]) if len(around) else 0
+@compiled
+def _describe(
+    pixels: NDArray[np.int64], cuts: NDArray[np.int64], junction: NDArray[np.int32], half: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The junctions at both ends of each stroke `(s, 2)`, -1 = none, and its thickness `(s,)`.
+
+    From the middle of a stroke to the nearest page pixel it is half the thickness and half a pixel.
+    """
+    nodes = np.full((len(cuts) - 1, 2), -1, dtype=np.int64)
+    thickness = np.empty(len(cuts) - 1)
+    for k in range(len(cuts) - 1):
+        for side in range(2):
+            at = cuts[k] if side == 0 else cuts[k + 1] - 1
+            found = 0
+            for dy in range(-1, 2):
+                for dx in range(-1, 2):
+                    near = junction[pixels[at, 1] + dy, pixels[at, 0] + dx]
+                    # Of several the first one at the first end, the last one at the last.
+                    if near > 0 and (found == 0 or (near < found) == (side == 0)):
+                        found = near
+            nodes[k, side] = found - 1
+        reach = np.empty(cuts[k + 1] - cuts[k], dtype=np.float32)
+        for i in range(len(reach)):
+            reach[i] = half[pixels[cuts[k] + i, 1], pixels[cuts[k] + i, 0]]
+        thickness[k] = 2 * np.median(reach) - 1
+    return nodes, thickness
 
 
 @compiled

@@ -46,7 +46,7 @@ def _distance(points: Points, size: tuple[int, ...]) -> NDArray[np.float32]:
     steps = np.hypot(*np.diff(points, axis=0).T)
     for part in np.split(points, np.flatnonzero(steps > _BRIDGED) + 1):
         cv2.polylines(empty, [np.rint(part * 16).astype(np.int32)], False, 0, 1, cv2.LINE_8, 4)
-    return np.asarray(cv2.distanceTransform(empty, cv2.DIST_L2, 5))
+    return np.asarray(cv2.distanceTransform(empty, cv2.DIST_L2, 3))
 
 
 def _tips(image: NDArray[np.int32], boxes: NDArray[np.int32], away: NDArray[np.float32], thickness: float) -> Points:
@@ -57,11 +57,11 @@ def _tips(image: NDArray[np.int32], boxes: NDArray[np.int32], away: NDArray[np.f
     first = order[np.searchsorted(name[order], np.arange(1, len(boxes)))]
     depth = away[ys[first], xs[first]] - thickness / 2
     narrow = boxes[1:, 4] / np.maximum(depth, 1) < 2 * thickness + 3
-    return np.stack([xs[first], ys[first]], axis=1)[narrow].astype(np.float64)
+    return np.asarray(np.stack([xs[first], ys[first]], axis=1)[narrow], dtype=np.float64)
 
 
 def _inserted(points: Points, tips: Points, mask: Mask, thickness: float) -> Points:
-    """The path by way of each tip: over it, where both ways to it lie in the ink; else from the nearest point and back."""
+    """The path by way of each tip: over it, where both ways lie in the ink; else from the nearest point and back."""
     distance, at = cKDTree(points).query(tips)
     reach = np.maximum(distance + 0.5 - thickness / 2, 0.5) / np.maximum(distance, 1e-9)
     ends = points[at] + (tips - points[at]) * reach[:, None]

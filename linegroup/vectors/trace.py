@@ -184,7 +184,7 @@ def _centred(chain: Chain, ink: NDArray[np.float32]) -> Points:
     far = np.hypot(*(placed - points).T) > chain.thickness / 2 + 1
     placed[far] = points[far]
     if chain.closed:
-        return placed
+        return np.asarray(placed)
     return np.concatenate(
         [_outermost(placed, ink, chain.thickness), placed, _outermost(placed[::-1], ink, chain.thickness)]
     )
