@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -82,6 +83,21 @@ def foreground_inks(field: Field) -> Inks:
     masks, _ = find_inks(vectors, contrast, ink)
     ys, xs = np.nonzero(ink)
     return Inks([m for m in masks if m.any()] or [ink], ink, (int(np.ptp(ys)) + 1, int(np.ptp(xs)) + 1))
+
+
+def only_where(inks: Inks, field: Field, likely: NDArray[np.bool_]) -> Inks:
+    """The inks without candidates that are not likely to be of lines; small gaps in what is likely are filled."""
+    if likely.all():
+        return inks
+    allowed = np.zeros(field.size, dtype=np.uint8)
+    xs, ys = field.positions[likely].T
+    allowed[ys, xs] = 1
+    near = cv2.dilate(allowed, np.ones((3, 3), np.uint8)) > 0
+    masks = []
+    for mask in inks.masks:
+        part = pieces(mask & near)
+        masks.append(part.select(part.areas >= SPECK))
+    return Inks([mask for mask in masks if mask.any()], inks.free & near, inks.plot)
 
 
 def _open_out(field: Field) -> tuple[Mask, NDArray[np.float32], NDArray[np.float32]]:

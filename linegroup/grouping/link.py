@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from linegroup.config import GroupingConfig
 from linegroup.grouping.chains import Chain, Looks
 from linegroup.grouping.clustering import empty_groups, number_lines
-from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks
+from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks, only_where
 from linegroup.grouping.linking import drawn_over, link_lines, share_out
 from linegroup.grouping.skew import find_skew, straighten
 from linegroup.grouping.workspace import Workspace
@@ -40,15 +40,17 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
     field = workspace.field
     if not len(field):
         return empty_groups(0)
-    if field.features.shape[1]:
-        inks = foreground_inks(field)
-        return _group(field, inks, _looks(field, config), config)
+    likely = field.foreground >= config.foreground_threshold
+    if likely.all() and field.features.shape[1]:
+        return _group(field, foreground_inks(field), _looks(field, config), config)
     order = np.arange(len(field))
     slope, lean = find_skew(field.mask)
     if slope or lean:
         field, order = straighten(field, slope, lean)
-    groups = _group(field, chart_inks(field), None, config)
-    return _as_it_was(groups, order)
+        likely = likely[order]
+    inks = only_where(chart_inks(field), field, likely)
+    looks = _looks(field, config) if field.features.shape[1] else None
+    return _as_it_was(_group(field, inks, looks, config), order)
 
 
 def _looks(field: Field, config: GroupingConfig) -> Looks:

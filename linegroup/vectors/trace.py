@@ -217,8 +217,8 @@ def _outermost(points: Points, ink: NDArray[np.float32], thickness: float) -> Po
     lit = np.zeros(len(steps), dtype=np.bool_)
     lit[inside] = ink[y[inside], x[inside]] > 0
     count = int(np.argmin(lit)) if not lit.all() else len(lit)
-    # Round ends go beyond the line's own, square ones do not.
-    reached = steps[count - 1] - thickness / 4 if count else 0
+    # Round and projecting ends go half the thickness beyond the line's own, butt ones do not.
+    reached = steps[count - 1] - 3 * thickness / 8 if count else 0
     return (points[0] + reached * way / length)[None] if reached > 0.25 else np.zeros((0, 2))
 
 
