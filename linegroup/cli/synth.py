@@ -105,7 +105,9 @@ def preview(
 
 def shards(
     out: Annotated[Path, typer.Option(metavar="SHARDS", help="Shard folder: new, or one of this same job.")],
-    count: Annotated[int | None, typer.Option(min=1, help="Number of charts.  [default: 1000]")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Number of charts; default: all of a source that ends, else 1000.")
+    ] = None,
     source: Annotated[
         str | None, typer.Option(metavar="NAME", help="A source such as synth:validation instead of the settings.")
     ] = None,

@@ -13,14 +13,17 @@ from linegroup.distributed.shard_job import Folder, FolderJob, Part, Plan, job_s
 from linegroup.files import write_bytes
 from linegroup.sample import Sample
 from linegroup.sources.coco import Reject
-from linegroup.sources.synth import CATEGORY, absolute_source, open_stream
+from linegroup.sources.synth import CATEGORY, absolute_source, chosen_numbers, open_stream
+
+DEFAULT_COUNT = 1000
+"""Charts of a source without end, where none are asked for."""
 
 
 class SynthJob(FolderJob):
     """Generated charts → shards."""
 
     stream: str = Setting("synth:charts", description="Generated source, for example synth:charts?seed=7.")
-    count: int = Setting(1000, ge=1, description="Number of charts.")
+    count: int | None = Setting(None, ge=1, description="Number of charts; null: all of a source that ends, else 1000.")
     first: int = Setting(0, ge=0, description="Number of the first chart: streams have no end.")
     numbers: tuple[int, ...] = Setting((), description="Exactly these charts, ascending; wins over count.")
     images_per_part: int = Setting(32, ge=1, le=65536, description="Charts per part, the unit of work.")
@@ -39,7 +42,7 @@ class SynthJob(FolderJob):
 
     def check_input(self) -> None:
         """See `FolderJob`."""
-        open_stream(self.stream)
+        self.cut_numbers()
 
     def input_digest(self) -> str:
         """The stream's."""
@@ -48,7 +51,7 @@ class SynthJob(FolderJob):
     def cut(self, folder: Folder) -> Plan:
         """Ranges of numbers."""
         write_bytes(folder.rejects, b"")
-        chosen = self._chosen()
+        chosen = self.cut_numbers()
         parts = [chosen[start : start + self.images_per_part] for start in range(0, len(chosen), self.images_per_part)]
         ranges = tuple((part[0], part[-1]) for part in parts)
         return Plan(self.input_digest(), len(chosen), {1: CATEGORY}, ranges, ("",) * len(parts), 0)
@@ -57,15 +60,16 @@ class SynthJob(FolderJob):
         """Draw the charts of a part."""
         del folder, categories
         stream = open_stream(self.stream)
-        return [stream.read(number) for number in self._chosen() if part.first <= number <= part.last], []
+        return [stream.read(number) for number in self.cut_numbers() if part.first <= number <= part.last], []
 
     @property
     def input_name(self) -> str:
         """The stream's name."""
         return self.stream
 
-    def _chosen(self) -> range | tuple[int, ...]:
-        return self.numbers or range(self.first, self.first + self.count)
+    def cut_numbers(self) -> range | tuple[int, ...]:
+        """Numbers of the charts."""
+        return self.numbers or chosen_numbers(self.stream, self.first, self.count, DEFAULT_COUNT)
 
 
 def load_synth_job(recipe: Path | None, flags: Mapping[str, Any]) -> SynthJob:

@@ -63,3 +63,11 @@ def test_the_recipe_and_the_script(tmp_path):
     wrong = subprocess.run([*command[:-1], "synth:nothing"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "synth:charts" in wrong.stderr
+
+
+def test_a_source_that_ends_is_taken_whole_and_never_beyond():
+    whole = SynthJob(stream="synth:validation", out="x")
+    assert whole.cut_numbers() == range(300)
+    with pytest.raises(UserError, match="300"):
+        SynthJob(stream="synth:validation", out="x", first=290, count=20).check_input()
+    assert len(SynthJob(stream="synth:charts", out="x").cut_numbers()) == 1000

@@ -54,7 +54,7 @@ def field_of(mask: np.ndarray, rng: np.random.Generator) -> Field:
     count = len(xs)
     dimensions = int(rng.choice([0, 0, 1, 8]))
     features = rng.normal(size=(count, dimensions)) * rng.choice([0, 1e-3, 1, 1e3])
-    palette = rng.uniform(-60, 60, (int(rng.integers(1, 5)), 3)) + (50, 0, 0)
+    palette = rng.uniform((-10, -60, -60), (110, 60, 60), (int(rng.integers(1, 5)), 3))
     colour = palette[rng.integers(0, len(palette), count)] + rng.normal(size=(count, 3)) * rng.choice([0, 4])
     return Field(
         np.stack([xs, ys], axis=1).astype(np.int32),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode
@@ -12,7 +12,16 @@ from linegroup.errors import UserError, unknown_name
 from linegroup.sources.synth.charts import CATEGORY, chart_stream
 from linegroup.sources.synth.validation import validation_stream
 
-__all__ = ["CATEGORY", "SCHEME", "STREAMS", "SampleStream", "absolute_source", "is_stream", "open_stream"]
+__all__ = [
+    "CATEGORY",
+    "SCHEME",
+    "STREAMS",
+    "SampleStream",
+    "absolute_source",
+    "chosen_numbers",
+    "is_stream",
+    "open_stream",
+]
 
 SCHEME = "synth:"
 """What the name of a generated source begins with."""
@@ -66,6 +75,23 @@ def open_stream(source: str) -> SampleStream:
     config = next((Path(value) for key, value in pairs if key == "config"), None)
     overrides = [f"{key}={value}" for key, value in pairs if key != "config"]
     return STREAMS[name](settings_tree(config, overrides))
+
+
+def chosen_numbers(source: str, first: int, count: int | None, default: int) -> range:
+    """Numbers of the samples that are asked for: `count` from `first` on; without it all of a source that ends, or `default`.
+
+    Raises:
+        UserError: the source has fewer.
+    """
+    stream = open_stream(source)
+    size = len(stream) if isinstance(stream, Sized) else None
+    if count is None:
+        count = default if size is None else max(1, size - first)
+    if size is not None and first + count > size:
+        raise UserError(
+            f"{source} has {size} charts, 0 to {size - 1}; {count} from number {first} on go beyond its end."
+        )
+    return range(first, first + count)
 
 
 def _pairs(source: str, query: str) -> list[tuple[str, str]]:

@@ -37,6 +37,9 @@ class ValidationStream:
         """Names exactly these charts."""
         return f"validation/{self.charts.digest}"
 
+    def __len__(self) -> int:
+        return len(self.numbers)
+
     def read(self, number: int) -> Sample:
         """Chart `number` of the split.
 
