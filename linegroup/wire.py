@@ -57,6 +57,51 @@ class MaskRecord(Record):
     counts: str = Field(description="Pixels without and with ink in turn, compressed as by pycocotools.")
 
 
+class AxisPoint(Record):
+    """A place in the picture whose value on an axis is known."""
+
+    pixel: tuple[float, float] = Field(description="x, y in pixels.")
+    value: float | str = Field(description="A number; on a date axis text in ISO 8601, UTC where it names no zone.")
+
+
+class AxisRecord(Record):
+    """One axis."""
+
+    scale: Literal["linear", "log10", "ln", "date"] = "linear"
+    points: tuple[AxisPoint, ...] = Field(min_length=2, description="Two or more places on the axis.")
+
+
+class CalibrationRecord(Record):
+    """What pixels mean: the schema `linegroup.calibration/1`, also as a file of its own."""
+
+    schema_: Literal["linegroup.calibration/1"] = Field("linegroup.calibration/1", alias="schema")
+    x: AxisRecord
+    y: AxisRecord
+    upright: bool = Field(
+        False,
+        description="The axes are along rows and columns, and each point counts for one of its coordinates only."
+        " Otherwise the axes lead through their points, turned and skewed as these say.",
+    )
+
+
+class SeriesRecord(Record):
+    """A line's values. Dates are seconds since 1970-01-01 UTC."""
+
+    x: tuple[float, ...] = Field(min_length=1)
+    y: tuple[float, ...] = Field(min_length=1)
+    parts: tuple[int, ...] = Field((0,), min_length=1, description="Where each part begins, as in the polyline.")
+    extrapolated: tuple[bool, ...] = Field(
+        min_length=1, description="Whether a point lies beyond the calibrated points of an axis, by over a pixel."
+    )
+
+    @model_validator(mode="after")
+    def _as_long_as_each_other(self) -> SeriesRecord:
+        if not len(self.x) == len(self.y) == len(self.extrapolated):
+            raise ValueError("x, y and extrapolated must be equally long")
+        _check_parts(self.parts, len(self.x))
+        return self
+
+
 class LineRecord(Record):
     """One line."""
 
@@ -85,11 +130,11 @@ class LineRecord(Record):
         None, description="All its pixels, those under crossings included, which may be in other lines' masks, too."
     )
 
+    series: SeriesRecord | None = Field(None, description="Its values, where the axes were calibrated.")
+
     @model_validator(mode="after")
     def _parts_lie_in_the_polyline(self) -> LineRecord:
-        starts = (*self.parts, len(self.polyline))
-        if starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
-            raise ValueError(f"parts must ascend from 0 below {len(self.polyline)}; got {self.parts}")
+        _check_parts(self.parts, len(self.polyline))
         return self
 
     @property
@@ -111,9 +156,16 @@ class LinesDocument(Record):
     schema_: Literal["linegroup.lines/1"] = Field("linegroup.lines/1", alias="schema")
     image: ImageRecord
     lines: tuple[LineRecord, ...] = Field(description="By id, 1..K without gaps.")
+    calibration: CalibrationRecord | None = Field(None, description="What the lines' series were read by.")
     parameters: dict[str, Scalar] = Field(description="Every setting of the grouping that was used.")
     model: ModelRecord
     timings_ms: dict[str, float] = Field(description="Milliseconds by stage.")
+
+
+def _check_parts(parts: tuple[int, ...], count: int) -> None:
+    starts = (*parts, count)
+    if starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
+        raise ValueError(f"parts must ascend from 0 below {count}; got {parts}")
 
 
 def to_json(document: LinesDocument) -> str:

@@ -46,7 +46,7 @@ def test_text_and_back(count):
 
 def test_keys_that_others_rely_on():
     tree = json.loads(to_json(document((line(),))))
-    assert list(tree) == ["schema", "image", "lines", "parameters", "model", "timings_ms"]
+    assert list(tree) == ["schema", "image", "lines", "calibration", "parameters", "model", "timings_ms"]
     assert tree["schema"] == "linegroup.lines/1"
     assert tree["image"] == {"name": "Ä “1”.png", "width": 40, "height": 30, "orientation_applied": 6, "frames": 2}
     assert tree["lines"] == [
@@ -61,6 +61,7 @@ def test_keys_that_others_rely_on():
             "closed": False,
             "thickness": None,
             "mask": None,
+            "series": None,
         }
     ]
     assert tree["parameters"] == GroupingConfig().model_dump(mode="json")

@@ -78,7 +78,7 @@ def open_stream(source: str) -> SampleStream:
 
 
 def chosen_numbers(source: str, first: int, count: int | None, default: int) -> range:
-    """Numbers of the samples that are asked for: `count` from `first` on; without it all of a source that ends, or `default`.
+    """Numbers of the samples asked for: `count` from `first` on; without it all of a source that ends, or `default`.
 
     Raises:
         UserError: the source has fewer.

@@ -1,0 +1,131 @@
+"""Lines as data series: their values at the points that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linegroup.errors import UserError
+from linegroup.vectors.calibration import Calibration
+from linegroup.wire import LineRecord, LinesDocument, SeriesRecord
+
+Points = NDArray[np.float64]
+
+MOST = 1_000_000
+"""More points of one line are refused: a step may be a thousand times too small by mistake."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Where lines are read.
+
+    Attributes:
+        kind: Name in `SAMPLINGS`.
+        amount: Step or number, as the kind wants it.
+    """
+
+    kind: str = "native"
+    amount: float = 0.0
+
+
+def parse_sampling(text: str) -> Sampling:
+    """`native`, `step=0.5` or `count=200`.
+
+    Raises:
+        UserError: something else, or an amount that is not above 0.
+    """
+    kind, _, amount = text.partition("=")
+    try:
+        number = float(amount) if amount else 0.0
+    except ValueError:
+        number = -1.0
+    right = not amount if kind == "native" else 0 < number < float("inf")
+    if kind not in SAMPLINGS or not right or (kind == "count" and number != int(number)):
+        raise UserError(f"Sampling {text!r} is unknown: native, step=0.5 (in units of x) or count=200 (points a line).")
+    return Sampling(kind, number)
+
+
+def with_series(document: LinesDocument, calibration: Calibration, sampling: Sampling | None = None) -> LinesDocument:
+    """The document with the values of its lines.
+
+    A line is read where it is: nothing is continued beyond its ends, and nothing is put between its parts.
+
+    Raises:
+        UserError: a line would have more than `MOST` points, or a value beyond all numbers.
+    """
+    sampling = sampling or Sampling()
+    lines = tuple(line.model_copy(update={"series": series_of(line, calibration, sampling)}) for line in document.lines)
+    return document.model_copy(update={"lines": lines, "calibration": calibration.record})
+
+
+def series_of(line: LineRecord, calibration: Calibration, sampling: Sampling) -> SeriesRecord | None:
+    """The values of one line; None where the sampling leaves none of its points."""
+    parts: list[Points] = []
+    for curve in line.curves:
+        points = np.array(curve, dtype=np.float64)
+        if line.closed:
+            points = np.concatenate([points, points[:1]])
+        parts.extend(part for part in SAMPLINGS[sampling.kind](points, calibration, sampling.amount) if len(part))
+    if not parts:
+        return None
+    pixels = np.concatenate(parts)
+    if len(pixels) > MOST:
+        raise UserError(f"Line {line.id} would have {len(pixels)} points; take a larger step.")
+    values = calibration.values(pixels)
+    if not np.isfinite(values).all():
+        raise UserError(f"Line {line.id} has values beyond all numbers: check the calibration.")
+    starts = np.cumsum([0, *(len(part) for part in parts)])[:-1]
+    return SeriesRecord(
+        x=tuple(values[:, 0].tolist()),
+        y=tuple(values[:, 1].tolist()),
+        parts=tuple(starts.tolist()),
+        extrapolated=tuple(calibration.beyond(pixels).tolist()),
+    )
+
+
+def _native(points: Points, _calibration: Calibration, _amount: float) -> list[Points]:
+    """The polyline's own points."""
+    return [points]
+
+
+def _step(points: Points, calibration: Calibration, step: float) -> list[Points]:
+    """Where x is a multiple of the step (on logarithmic axes: its logarithm), run by run of rising or falling x."""
+    u = calibration.x.scaled(points)
+    turns = np.flatnonzero(np.diff(np.sign(np.diff(u))) != 0) + 1
+    runs = []
+    for first, last in zip([0, *turns.tolist()], [*turns.tolist(), len(u) - 1], strict=True):
+        along, part = u[first : last + 1], points[first : last + 1]
+        low, high = float(along.min()), float(along.max())
+        # A turn belongs to the run before it.
+        count = np.floor(high / step + 1e-9) - np.ceil(low / step - 1e-9) + 1
+        if not 0 < count <= MOST:
+            if count > MOST:
+                raise UserError(f"A step of {step} would read {count:.0f} points of one line; take a larger step.")
+            continue
+        grid = (np.ceil(low / step - 1e-9) + np.arange(int(count))) * step
+        if along[0] > along[-1]:
+            along, part, reverse = along[::-1], part[::-1], True
+        else:
+            reverse = False
+        grid = np.clip(grid, low, high)
+        read = np.stack([np.interp(grid, along, part[:, d]) for d in range(2)], axis=1)
+        runs.append(read[::-1] if reverse else read)
+    return [np.concatenate(runs)] if runs else []
+
+
+def _count(points: Points, _calibration: Calibration, count: float) -> list[Points]:
+    """So many points at even distances along the part, its ends among them."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    at = np.linspace(0, along[-1], int(count)) if int(count) > 1 else np.array([along[-1] / 2])
+    return [np.stack([np.interp(at, along, points[:, d]) for d in range(2)], axis=1)]
+
+
+SAMPLINGS: dict[str, Callable[[Points, Calibration, float], list[Points]]] = {
+    "native": _native,
+    "step": _step,
+    "count": _count,
+}
+"""By name: points `(n, 2)` of a part in pixels, calibration, amount -> the points to read, in pixels."""

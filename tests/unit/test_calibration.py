@@ -1,0 +1,151 @@
+"""From pixels to values and where lines are read."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linegroup.errors import UserError
+from linegroup.vectors.calibration import calibrate, date_of, read_calibration, seconds_of, write_calibration
+from linegroup.vectors.sampling import parse_sampling, series_of
+from linegroup.wire import AxisPoint, AxisRecord, CalibrationRecord, Colour, LineRecord
+
+
+def axis(*points, scale="linear"):
+    return AxisRecord(scale=scale, points=tuple(AxisPoint(pixel=pixel, value=value) for pixel, value in points))
+
+
+def upright(x=None, y=None, **changes):
+    x = x or axis(((50, 400), 0), ((450, 400), 10))
+    y = y or axis(((50, 400), 0), ((50, 100), 3))
+    return CalibrationRecord(x=x, y=y, **changes)
+
+
+def line(*points, **changes):
+    values = {"id": 1, "score": 1, "pixel_count": 1, "bbox": (0, 0, 1, 1), "colour": Colour.of(0, 0, 0)}
+    return LineRecord(**{**values, "polyline": points, **changes})
+
+
+def test_two_points_an_axis():
+    found = calibrate(upright()).values(np.array([[50.0, 400], [450, 100], [250, 250]]))
+    np.testing.assert_allclose(found, [[0, 0], [10, 3], [5, 1.5]], atol=1e-12)
+
+
+def test_reversed_logarithmic_and_natural():
+    record = upright(
+        axis(((50, 400), 1000), ((450, 400), 1), scale="log10"), axis(((50, 400), 1), ((50, 100), np.e), scale="ln")
+    )
+    found = calibrate(record).values(np.array([[50.0, 400], [450, 100], [250, 250]]))
+    np.testing.assert_allclose(found, [[1000, 1], [1, np.e], [1000**0.5, np.e**0.5]])
+
+
+def test_dates():
+    record = upright(axis(((0, 9), "2024-01-01"), ((100, 9), "2024-01-11T00:00:00+00:00"), scale="date"))
+    x = calibrate(record).values(np.array([[50.0, 0]]))[0, 0]
+    assert x == pytest.approx(seconds_of("2024-01-06"), abs=1e-3)
+    assert date_of(seconds_of("2024-01-06")) == "2024-01-06T00:00:00Z"
+    assert seconds_of("2024-01-06T01:00:00+01:00") == seconds_of("2024-01-06")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    turn=st.floats(-3, 3),
+    skew=st.floats(-0.5, 0.5),
+    mirror=st.sampled_from([-1.0, 1.0]),
+    places=st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=5),
+    more=st.integers(0, 3),
+)
+def test_turned_and_skewed_axes(turn, skew, mirror, places, more):
+    along_x = 80 * np.array([np.cos(turn), np.sin(turn)])
+    along_y = 50 * mirror * np.array([-np.sin(turn + skew), np.cos(turn + skew)])
+    origin = np.array([300.0, 200])
+
+    def pixel(x, y):
+        return tuple(origin + x * along_x + y * along_y)
+
+    record = CalibrationRecord(
+        x=axis(*((pixel(v, 0), v) for v in [0.0, 2.0, 1.0, 3.0, -1.0][: 2 + more])),
+        y=axis(*((pixel(0, v), v) for v in [1.0, -2.0, 0.5, 4.0, 3.0][: 2 + more])),
+    )
+    found = calibrate(record)
+    np.testing.assert_allclose(found.values(np.array([pixel(*place) for place in places])), places, atol=1e-6)
+    assert found.residual < 1e-6
+
+
+def test_points_that_do_not_agree_are_told():
+    record = upright(axis(((0, 0), 0), ((100, 0), 10), ((200, 0), 22)), upright=True)
+    assert 3 < calibrate(record).residual < 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"x": axis(((5, 5), 0), ((5, 5), 1))}, "x points coincide"),
+        ({"y": axis(((5, 5), 0), ((90, 5), 1))}, "parallel"),
+        ({"x": axis(((0, 5), 0), ((90, 5), 1), scale="log10")}, "above 0"),
+        ({"x": axis(((0, 5), "soon"), ((90, 5), "later"), scale="date")}, "'soon' is not a date"),
+        ({"x": axis(((0, 5), "a"), ((90, 5), 1))}, "not a number"),
+        ({"x": axis(((0, 5), 1), ((90, 5), 1))}, "same value"),
+    ],
+)
+def test_what_cannot_be_read_by(changes, word):
+    with pytest.raises(UserError, match=word):
+        calibrate(upright(**changes))
+
+
+def test_files(tmp_path):
+    record = upright(axis(((0, 9), "2024-01-01"), ((100, 9), "2024-01-11"), scale="date"))
+    write_calibration(record, tmp_path / "a.json")
+    assert read_calibration(tmp_path / "a.json").record == record
+    (tmp_path / "a.yaml").write_text(
+        "x: {scale: date, points: [{pixel: [0, 9], value: 2024-01-01}, {pixel: [100, 9], value: 2024-01-11}]}\n"
+        "y: {points: [{pixel: [50, 400], value: 0}, {pixel: [50, 100], value: 3}]}\n"
+    )
+    assert read_calibration(tmp_path / "a.yaml").record == record
+    for text in ("", "{", "[1]", json.dumps({"x": 1})):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(UserError, match=r"bad\.json is no calibration"):
+            read_calibration(tmp_path / "bad.json")
+    with pytest.raises(UserError, match="Cannot read"):
+        read_calibration(tmp_path / "none.json")
+
+
+def test_native_points_and_what_lies_beyond_the_known():
+    series = series_of(line((50, 400), (450, 100), (500, 100)), calibrate(upright()), parse_sampling("native"))
+    np.testing.assert_allclose(series.x, (0, 10, 11.25), atol=1e-12)
+    np.testing.assert_allclose(series.y, (0, 3, 3), atol=1e-12)
+    assert series.extrapolated == (False, False, True)
+
+
+def test_steps_stay_within_each_part():
+    record = calibrate(upright())
+    made = line((50, 400), (100, 400), (250, 100), (450, 100), parts=(0, 2))
+    series = series_of(made, record, parse_sampling("step=1"))
+    np.testing.assert_allclose(series.x, (0, 1, 5, 6, 7, 8, 9, 10))
+    assert series.parts == (0, 2)
+
+
+def test_steps_where_a_curve_turns_back():
+    series = series_of(line((50, 400), (250, 250), (130, 100)), calibrate(upright()), parse_sampling("step=1"))
+    np.testing.assert_allclose(series.x, (0, 1, 2, 3, 4, 5, 5, 4, 3, 2))
+
+
+def test_so_many_points_by_length():
+    series = series_of(line((50, 400), (250, 400), (250, 300)), calibrate(upright()), parse_sampling("count=4"))
+    np.testing.assert_allclose(series.x, (0, 2.5, 5, 5), atol=1e-12)
+    np.testing.assert_allclose(series.y, (0, 0, 0, 1), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "native=1", "step", "step=0", "step=-1", "step=inf", "count=1.5", "every=2", "step=x"]
+)
+def test_other_samplings(text):
+    with pytest.raises(UserError, match="unknown"):
+        parse_sampling(text)
+
+
+def test_a_step_that_is_too_small():
+    with pytest.raises(UserError, match="larger step"):
+        series_of(line((50, 400), (450, 100)), calibrate(upright()), parse_sampling("step=1e-9"))
