@@ -238,8 +238,16 @@ def change_grouping(grouping: GroupingConfig, overrides: Iterable[str]) -> Group
     return build_config({"grouping": {**grouping.model_dump(), **changes}}).grouping
 
 
-def write_prediction(prediction: Prediction, out: Path, stem: str) -> dict[str, Path]:
+def write_prediction(
+    prediction: Prediction, out: Path, stem: str, document: LinesDocument | None = None
+) -> dict[str, Path]:
     """Write `<stem>.labels.png` (uint16), `<stem>.overlay.png` and, last, `<stem>.json`, each atomically.
+
+    Args:
+        prediction: What was found.
+        out: The folder.
+        stem: Beginning of the files' names.
+        document: In place of the prediction's own: the same lines with more said of them.
 
     Returns:
         The files by kind: labels, overlay, json.
@@ -252,7 +260,7 @@ def write_prediction(prediction: Prediction, out: Path, stem: str) -> dict[str, 
     try:
         write_bytes(paths["labels"], encode_png(prediction.labels))
         write_bytes(paths["overlay"], encode_png(overlay(prediction.pixels, prediction.labels)))
-        write_text(paths["json"], to_json(prediction.document))
+        write_text(paths["json"], to_json(document or prediction.document))
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise UserError(f"{stem}: the name is too long for its results; shorten it.") from None

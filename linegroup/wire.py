@@ -106,6 +106,7 @@ class LineRecord(Record):
     """One line."""
 
     id: int = Field(ge=1, description="Its number in the label image.")
+    name: str = Field("", description="What it is called, where somebody has said so.")
     score: float = Field(ge=0, le=1, description="How sure the grouper is of it.")
     pixel_count: int = Field(ge=1, description="Pixels that bear its number in the label image.")
     bbox: tuple[int, int, int, int] = Field(

@@ -8,6 +8,7 @@ import typer
 
 from linegroup import __version__
 from linegroup.cli.common import Commands, help_of, log_to_stderr
+from linegroup.cli.convert import convert
 from linegroup.cli.evaluate import evaluate
 from linegroup.cli.models import models
 from linegroup.cli.predict import predict
@@ -40,7 +41,7 @@ def start(
                       --images examples/real_charts --out shards
       linegroup train data.train=shards training.out=run training.epochs=20
       linegroup evaluate --model run/artifact --data shards
-      linegroup predict chart.png more_charts/ --out lines --model run/artifact
+      linegroup predict chart.png more_charts/ --out lines --model run/artifact --format csv,svg
 
     Exit codes: 0 done; 1 a part failed (it is named); 2 the command or its input must be mended, one line says how;
     130 interrupted.
@@ -55,7 +56,7 @@ def version() -> None:
     typer.echo(__version__)
 
 
-for command in (shard, train, evaluate, predict, version):
+for command in (shard, train, evaluate, predict, convert, version):
     app.command(help=help_of(command))(command)
 app.add_typer(synth, name="synth")
 app.add_typer(models, name="models")

@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from linegroup.cli.common import DeviceOption, JsonFlag, ModelOption, note, plain, print_json, progress_bar
+from linegroup.cli.export import (
+    CalibrationOption,
+    EmbedFlag,
+    Export,
+    SamplingOption,
+    WorldOption,
+    upright,
+    write_formats,
+)
 from linegroup.cli.inputs import Input, collect, prepare_out
 from linegroup.errors import UserError
 
 if TYPE_CHECKING:
-    from linegroup.predict import Predictor
+    from linegroup.predict import Prediction, Predictor
 
 SHOWN_FAILURES = 20
 
@@ -51,6 +60,20 @@ def predict(
             "--skip-existing", help="Leave out pictures that this model and these settings have done already."
         ),
     ] = False,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="NAMES",
+            help="More files, joined by commas: csv, csv_wide, parquet, svg, geojson, coco, labelme, wpd"
+            " (WebPlotDigitizer).",
+        ),
+    ] = None,
+    calibration: CalibrationOption = None,
+    sampling: SamplingOption = None,
+    embed: EmbedFlag = False,
+    world: WorldOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     r"""Find the lines in pictures.
@@ -62,50 +85,74 @@ def predict(
     Examples:
       linegroup predict chart.png --out lines
       linegroup predict scans/ extra.jpg --out lines --model models:/linegroup@champion
+      linegroup predict chart.png --out lines --format csv,svg --calibration axes.json --sample step=0.5
       linegroup predict scans/ --out lines --model run/artifact \
                         --set grouping.eps=0.4 --set grouping.noise=drop
     """
     pictures = collect(inputs)
+    from linegroup.vectors.export import choose_exporters
+
+    exporters = choose_exporters(formats) if formats is not None else []
+    export = Export.of(exporters, calibration, sampling, embed, world)
     prepare_out(out)
     from linegroup.predict import Predictor
 
     predictor = Predictor.load(model, device, overrides or ())
     if predictor.model is None:
         note(f"No model given, and none is packaged yet: the {predictor.name} grouper, which has learned nothing.")
-    outcome = run(pictures, out, predictor, skip_existing)
+    outcome = run(pictures, out, predictor, skip_existing, export)
     if as_json:
         record = {"name": predictor.name, "version": predictor.version}
         print_json({"out": plain(str(out)), "model": record, **vars(outcome)})
     else:
         _show(outcome, out)
+    export.tell()
     raise typer.Exit(outcome.exit_code)
 
 
-def run(pictures: list[Input], out: Path, predictor: Predictor, skip_existing: bool = False) -> Outcome:
+def run(
+    pictures: list[Input], out: Path, predictor: Predictor, skip_existing: bool = False, export: Export | None = None
+) -> Outcome:
     """Predict one picture after the other; those that cannot be read are noted, the others done.
 
     Raises:
         OSError: the output folder cannot be written (any more).
     """
-    from linegroup.predict import is_done, write_prediction
+    from linegroup.predict import is_done
 
     outcome = Outcome()
     with progress_bar("Pictures") as show:
         for number, picture in enumerate(pictures):
             show(number, len(pictures))
             name = plain(str(picture.path))
-            if skip_existing and is_done(predictor, picture.path, out, picture.stem):
+            done = skip_existing and is_done(predictor, picture.path, out, picture.stem)
+            if done and (export is None or export.is_done(out, picture.stem)):
                 outcome.skipped.append(name)
                 continue
             try:
                 prediction = predictor.predict_file(picture.path)
-                paths = write_prediction(prediction, out, picture.stem)
+                files = _write(prediction, picture, out, export)
             except UserError as error:
                 outcome.failed.append({"input": name, "error": plain(str(error))})
                 continue
-            files = {kind: plain(str(path)) for kind, path in paths.items()}
             outcome.done.append({"input": name, "lines": prediction.groups.count, **files})
     return outcome
+
+
+def _write(prediction: Prediction, picture: Input, out: Path, export: Export | None) -> dict[str, str]:
+    """All files of one picture, the document last; by kind."""
+    from linegroup.predict import write_prediction
+    from linegroup.vectors.export import Picture
+
+    made = Picture(prediction.document)
+    written = {}
+    if export is not None:
+        made = export.calibrated(made)
+        if export.exporters:
+            image = upright(made.document, picture.path.read_bytes())
+            written = write_formats(export, [Picture(made.document, image)], out, picture.stem)
+    paths = write_prediction(prediction, out, picture.stem, made.document)
+    return {**written, **{kind: plain(str(path)) for kind, path in paths.items()}}
 
 
 def _show(outcome: Outcome, out: Path) -> None:

@@ -50,8 +50,17 @@ def write_coco(
             picture or a name that leads out of `images`, contents that JSON cannot hold.
         OSError: something could not be written.
     """
-    document = _Document(images, {name: number for number, name in (categories or {}).items()})
-    write_atomic(path, lambda stream: document.write(stream, samples))
+    write_atomic(path, lambda stream: write_coco_stream(stream, samples, categories, images))
+
+
+def write_coco_stream(
+    stream: IO[bytes],
+    samples: Iterable[Sample],
+    categories: Mapping[int, str] | None = None,
+    images: Path | None = None,
+) -> None:
+    """As `write_coco`, into an open file or memory."""
+    _Document(images, {name: number for number, name in (categories or {}).items()}).write(stream, samples)
 
 
 @dataclass

@@ -99,7 +99,7 @@ def picture(tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    ["", "shard", "train", "evaluate", "predict", "models"]
+    ["", "shard", "train", "evaluate", "predict", "convert", "models"]
     + [f"models {name}" for name in ("register", "promote", "list", "show", "import")],
 )
 def test_help_teaches_by_example(command):
@@ -169,6 +169,68 @@ def test_predict_one_picture(picture):
     assert labels.dtype == np.uint16
     assert [line.id for line in document.lines] == np.unique(labels[labels > 0]).tolist()
     assert document.parameters["method"] == "colour"
+
+
+AXES = """
+x: {points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 10}]}
+y: {scale: log10, points: [{pixel: [20, 200], value: 1}, {pixel: [20, 40], value: 100}]}
+"""
+
+
+def test_predict_into_many_formats_and_convert_them(picture):
+    Path("axes.yaml").write_text(AXES)
+    formats = "csv,csv_wide,parquet,svg,geojson,coco,labelme,wpd"
+    result = ok("predict", picture, "--out", "lines", "--format", formats, "--calibration", "axes.yaml", *COLOUR)
+    names = {path.name for path in Path("lines").iterdir()}
+    assert {"chart.csv", "chart.wide.csv", "chart.parquet", "chart.svg", "chart.geojson", "chart.coco.json"} < names
+    assert {"chart.labelme.json", "chart.tar", "chart.json"} < names
+    tree = json.loads(Path("lines/chart.json").read_text())
+    assert tree["calibration"]["y"]["scale"] == "log10"
+    assert all(line["series"] for line in tree["lines"])
+    beyond = sum(sum(line["series"]["extrapolated"]) for line in tree["lines"])
+    assert ("extrapolated" in result.stderr) == (beyond > 0)
+    ok("convert", "lines/chart.json", "--format", "csv", "--out", "again")
+    assert Path("again/chart.csv").read_bytes() == Path("lines/chart.csv").read_bytes()
+    again = ["predict", picture, "--out", "lines", "--format", "svg", "--skip-existing", *COLOUR]
+    assert "1 done before" in ok(*again, "--calibration", "axes.yaml").stdout
+    assert "done before" not in ok(*again).stdout, "the document has values that are not asked for"
+
+
+def test_digitised_projects_become_training_data(picture):
+    """Projects in, COCO and pictures out, shards made of them."""
+    ok("predict", picture, "--out", "lines", "--format", "wpd", *COLOUR)
+    result = ok("convert", "lines/chart.tar", "--format", "coco", "--together", "--out", "digitised", "--json")
+    found = len(json.loads(Path("lines/chart.json").read_text())["lines"])
+    assert json.loads(result.stdout)["done"][0]["lines"] == found >= 3
+    ok("shard", "--annotations", "digitised/lines.coco.json", "--images", "digitised", "--out", "shards", "--serial")
+    tree = json.loads(Path("digitised/lines.coco.json").read_text())
+    assert [annotation["category_id"] for annotation in tree["annotations"]] == [1] * found
+
+
+def test_convert_names_what_it_cannot_read(picture):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    Path("lines/broken.json").write_text("{}")
+    result = run("convert", "lines", "--format", "csv", "--out", "files")
+    assert result.exit_code == 1
+    assert "broken.json" in result.stderr
+    assert Path("files/chart.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--format", "cvs"], "csv"),
+        (["--format", ""], "at least one"),
+        (["--format", "csv", "--sample", "often"], "step=0.5"),
+        (["--format", "csv", "--calibration", "none.json"], "none.json"),
+        (["--format", "geojson", "--world", "chart.png"], "world file"),
+        (["--format", "svg", "--together"], "--together"),
+    ],
+)
+def test_convert_refuses(picture, words, expected):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    assert expected in refused("convert", "lines", "--out", "files", *words)
+    assert not Path("files").exists()
 
 
 def test_predict_as_json(picture):

@@ -52,6 +52,7 @@ def test_keys_that_others_rely_on():
     assert tree["lines"] == [
         {
             "id": 1,
+            "name": "",
             "score": 0.5,
             "pixel_count": 12,
             "bbox": [3, 4, 5, 6],

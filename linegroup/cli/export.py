@@ -1,0 +1,193 @@
+"""What `predict` and `convert` share: options of export, and writing the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from linegroup.cli.common import note, plain
+from linegroup.errors import UserError
+
+if TYPE_CHECKING:
+    from linegroup.sources.wpd import Project
+    from linegroup.vectors.calibration import Calibration
+    from linegroup.vectors.export import Exporter, ExportOptions, Picture
+    from linegroup.vectors.sampling import Sampling
+    from linegroup.wire import LinesDocument
+
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="What pixels mean: two or more points on each axis, JSON or YAML; for all pictures."
+    ),
+]
+SamplingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sample",
+        metavar="HOW",
+        help="Where calibrated lines are read: native (their own points), step=0.5 (in units of x), count=200.",
+    ),
+]
+EmbedFlag = Annotated[bool, typer.Option("--embed", help="Put the picture into svg and labelme files.")]
+WorldOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="World file of the pictures (.pgw, .jgw, .tfw, .wld), for geojson.")
+]
+
+FAR = 2.0
+"""Pixels; a calibration whose points disagree by more is told."""
+
+
+@dataclass
+class Export:
+    """Formats with everything that they are made with, and what there is to tell in the end.
+
+    Attributes:
+        exporters: The formats.
+        options: For all of them.
+        calibration: For all pictures, or None: a document's own.
+        sampling: Where calibrated lines are read; None: where they were, else at their own points.
+        beyond: How many points lie beyond the calibrated points of their axes, so far.
+    """
+
+    exporters: Sequence[Exporter]
+    options: ExportOptions
+    calibration: Calibration | None
+    sampling: Sampling | None
+    beyond: int = field(default=0)
+
+    @classmethod
+    def of(
+        cls,
+        exporters: Sequence[Exporter],
+        calibration: Path | None,
+        sampling: str | None,
+        embed: bool,
+        world: Path | None,
+    ) -> Export:
+        """From options of the command line.
+
+        Raises:
+            UserError: a file is missing or damaged, or the sampling is unknown.
+        """
+        from linegroup.vectors.calibration import read_calibration
+        from linegroup.vectors.export import ExportOptions
+        from linegroup.vectors.sampling import parse_sampling
+
+        found = None if calibration is None else read_calibration(calibration)
+        if found is not None and found.residual > FAR:
+            note(f"The points of {calibration} lie up to {found.residual:.1f} pixels from where their values are.")
+        how = None if sampling is None else parse_sampling(sampling)
+        return cls(exporters, ExportOptions(embed, None if world is None else read_world(world)), found, how)
+
+    @property
+    def needs_pictures_beside(self) -> bool:
+        """Whether one of the formats names the picture as a file that belongs to it."""
+        return any(exporter.name in ("coco", "labelme") for exporter in self.exporters)
+
+    def calibrated(self, picture: Picture) -> Picture:
+        """The picture's lines with their values, where a calibration is known.
+
+        Raises:
+            UserError: see `with_series`.
+        """
+        from linegroup.vectors.calibration import calibrate
+        from linegroup.vectors.sampling import with_series
+
+        document = picture.document
+        calibration = self.calibration
+        if calibration is None and document.calibration is not None:
+            calibration = calibrate(document.calibration)
+        if calibration is None or (self.calibration is None and self.sampling is None and _is_read(document)):
+            return picture
+        document = with_series(document, calibration, self.sampling)
+        self.beyond += sum(sum(line.series.extrapolated) for line in document.lines if line.series)
+        return replace(picture, document=document)
+
+    def is_done(self, out: Path, stem: str) -> bool:
+        """Whether the files of all formats are there, and the document has the values that are asked for.
+
+        How a line was sampled cannot be told from a document: with a sampling nothing is taken for done.
+        """
+        from linegroup.wire import from_json
+
+        if self.sampling is not None or not all((out / f"{stem}{e.suffix}").is_file() for e in self.exporters):
+            return False
+        wanted = None if self.calibration is None else self.calibration.record
+        return from_json((out / f"{stem}.json").read_bytes()).calibration == wanted
+
+    def tell(self) -> None:
+        """What a reader of the values should know."""
+        if self.beyond:
+            note(f"{self.beyond} points lie beyond the calibrated points of an axis; they are marked as extrapolated.")
+
+
+def _is_read(document: LinesDocument) -> bool:
+    """Whether its lines have values already."""
+    return any(line.series is not None for line in document.lines)
+
+
+def write_formats(export: Export, pictures: list[Picture], out: Path, stem: str) -> dict[str, str]:
+    """Write each format's file, atomically; the files by format.
+
+    Raises:
+        UserError: a format cannot be made of these lines.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    from linegroup.files import write_bytes
+
+    written = {}
+    for exporter in export.exporters:
+        path = out / f"{stem}{exporter.suffix}"
+        write_bytes(path, exporter.write(pictures, export.options))
+        written[exporter.name] = plain(str(path))
+    return written
+
+
+def read_world(path: Path) -> tuple[float, float, float, float, float, float]:
+    """The six numbers of a world file, A, D, B, E, C, F.
+
+    Raises:
+        UserError: the file is missing, or does not hold six numbers.
+    """
+    try:
+        numbers = [float(word) for word in path.read_text(encoding="ascii").split()]
+    except OSError as error:
+        raise UserError(f"Cannot read the world file {path}: {error.strerror}.") from None
+    except ValueError:
+        numbers = []
+    if len(numbers) != 6 or not all(abs(number) < 1e300 for number in numbers):
+        raise UserError(f"{path} is no world file: it must hold six numbers, one a line.")
+    a, d, b, e, c, f = numbers
+    return a, d, b, e, c, f
+
+
+def upright(document: LinesDocument, image: bytes) -> bytes:
+    """The picture as the document's coordinates mean it: turned as its EXIF says, its first frame.
+
+    Raises:
+        UserError: it cannot be decoded, or is not the document's.
+    """
+    from linegroup.images import decode, encode_png
+
+    decoded = decode(image)
+    height, width = decoded.pixels.shape[:2]
+    if (width, height) != (document.image.width, document.image.height):
+        raise UserError(
+            f"{document.image.name} has {width} × {height} pixels, its document says {document.image.width} ×"
+            f" {document.image.height}: it is another picture."
+        )
+    plain_file = document.image.orientation_applied == 1 and document.image.frames == 1
+    return image if plain_file else encode_png(decoded.pixels)
+
+
+def picture_of_project(project: Project) -> Picture:
+    """A digitised project as if its lines had been found."""
+    from linegroup.vectors.export import Picture
+    from linegroup.vectors.records import document_of
+
+    return Picture(document_of(project.sample, project.calibration), project.sample.image)

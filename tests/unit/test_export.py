@@ -1,0 +1,349 @@
+"""Every format: what is written is read back, or is what its readers expect."""
+
+import base64
+import csv
+import io
+import json
+import tarfile
+import xml.etree.ElementTree as ET
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from linegroup.errors import UserError
+from linegroup.images import encode_png
+from linegroup.masks import encode
+from linegroup.sources.coco import read_coco
+from linegroup.sources.coco_masks import characters
+from linegroup.sources.wpd import read_wpd
+from linegroup.vectors.calibration import calibrate
+from linegroup.vectors.export import EXPORTERS, ExportOptions, Picture, choose_exporters
+from linegroup.vectors.records import document_of
+from linegroup.vectors.sampling import parse_sampling, with_series
+from linegroup.wire import (
+    AxisPoint,
+    AxisRecord,
+    CalibrationRecord,
+    Colour,
+    ImageRecord,
+    LineRecord,
+    LinesDocument,
+    MaskRecord,
+    ModelRecord,
+    from_json,
+)
+
+SIZE = (60, 90)
+IMAGE = encode_png(np.full((*SIZE, 3), 255, np.uint8))
+
+
+def drawn(points, size=SIZE):
+    mask = np.zeros(size, np.uint8)
+    cv2.polylines(mask, [np.rint(np.repeat(points, 2, axis=0)).astype(np.int32)], False, 1, 2)
+    return mask > 0
+
+
+def line(number, *parts, closed=False, mask=True, **changes):
+    points = [point for part in parts for point in part]
+    ink = drawn(np.array(points))
+    values = {
+        "id": number,
+        "score": 0.5,
+        "pixel_count": int(ink.sum()),
+        "bbox": (1, 2, 3, 4),
+        "colour": Colour.of(200, 10 * number, 0),
+        "polyline": tuple(points),
+        "parts": tuple(np.cumsum([0, *map(len, parts)])[:-1].tolist()),
+        "closed": closed,
+        "thickness": 2.5,
+        "mask": MaskRecord(size=SIZE, counts=characters(encode(ink), SIZE)) if mask else None,
+    }
+    return LineRecord(**{**values, **changes})
+
+
+LINES = (
+    line(1, [(5.25, 50.0), (30.5, 10.75), (80.0, 20.0)]),
+    line(2, [(5.0, 5.0), (20.0, 8.0)], [(40.0, 30.0), (70.0, 40.0)]),
+    line(3, [(50.0, 30.0), (60.0, 30.0), (55.0, 45.0)], closed=True),
+    line(4, [(85.0, 55.0)], thickness=None),
+)
+
+
+def document(lines=LINES, name="Ä & <chart>.png", **changes):
+    values = {
+        "image": ImageRecord(name=name, width=SIZE[1], height=SIZE[0]),
+        "lines": lines,
+        "parameters": {},
+        "model": ModelRecord(name="m", version="1"),
+        "timings_ms": {},
+    }
+    return LinesDocument(**{**values, **changes})
+
+
+def axes(x="linear", y="linear"):
+    values = {"linear": (0, 10), "log10": (1, 100), "ln": (1, 100), "date": ("2024-01-01", "2024-01-11")}
+
+    def axis(scale, first, last):
+        low, high = values[scale]
+        return AxisRecord(scale=scale, points=(AxisPoint(pixel=first, value=low), AxisPoint(pixel=last, value=high)))
+
+    return CalibrationRecord(x=axis(x, (5, 50), (85, 50)), y=axis(y, (5, 50), (5, 10)))
+
+
+def written(name, doc=None, image=IMAGE, **options):
+    return EXPORTERS[name].write([Picture(doc or document(), image)], ExportOptions(**options))
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_no_lines(name):
+    assert written(name, document(()))
+
+
+def test_json_is_the_document():
+    assert from_json(written("json")) == document()
+
+
+def test_coco_is_read_back(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(IMAGE)
+    made = document(name="a.png")
+    (tmp_path / "a.json").write_bytes(EXPORTERS["coco"].write([Picture(made)], ExportOptions()))
+    (found,), rejects = read_coco(tmp_path / "a.json", tmp_path / "images")
+    assert not rejects
+    assert [len(one.xy) for one in found.instances] == [3, 4, 3, 2]
+    for one, record in zip(found.instances[:3], LINES, strict=False):
+        np.testing.assert_allclose(one.xy, record.polyline, atol=1e-4)
+        assert (one.parts, one.closed) == (record.parts, record.closed)
+        assert characters(one.runs, SIZE) == record.mask.counts
+        assert one.thickness == record.thickness
+
+
+def test_coco_of_several_pictures_is_one_file(tmp_path):
+    content = EXPORTERS["coco"].write(
+        [Picture(document(name="a.png")), Picture(document(name="b.png"))], ExportOptions()
+    )
+    tree = json.loads(content)
+    assert [image["file_name"] for image in tree["images"]] == ["a.png", "b.png"]
+    ids = [annotation["id"] for annotation in tree["annotations"]]
+    assert len(ids) == len(set(ids)) == 8
+
+
+def rows(content):
+    return list(csv.DictReader(io.StringIO(content.decode())))
+
+
+def test_csv_in_pixels():
+    found = rows(written("csv"))
+    assert len(found) == 3 + 4 + 3 + 1
+    assert (float(found[0]["x"]), float(found[0]["y"]), found[0]["extrapolated"]) == (5.25, 50, "")
+    assert [row["part"] for row in found if row["line"] == "2"] == ["0", "0", "1", "1"]
+
+
+def test_csv_in_values_marks_what_lies_beyond():
+    doc = with_series(document(), calibrate(axes("date", "log10")))
+    found = rows(written("csv", doc))
+    assert found[-1]["x"] == "2024-01-11T00:00:00Z"
+    assert found[-1]["extrapolated"] == "true"  # below the calibrated range of y
+    assert found[1]["extrapolated"] == "false"
+    assert 1 < float(found[1]["y"]) < 100
+
+
+def test_wide_csv_has_no_values_between_parts_nor_beyond_ends():
+    doc = with_series(document(LINES[:2]), calibrate(axes()), parse_sampling("step=0.5"))
+    found = rows(written("csv_wide", doc))
+    at = {float(row["x"]): row for row in found}
+    assert at[1.0]["line_2"] != ""
+    assert at[3.0]["line_2"] == ""
+    assert at[5.0]["line_2"] != ""
+    assert at[9.0]["line_1"] != ""
+    assert at[9.0]["line_2"] == ""
+    np.testing.assert_allclose(float(at[1.0]["line_1"]), (50 - (50 - (13 - 5.25) / 25.25 * 39.25)) / 4, atol=1e-9)
+
+
+def test_parquet_has_the_rows_of_the_csv():
+    doc = with_series(document(), calibrate(axes("date")))
+    table = pq.read_table(io.BytesIO(written("parquet", doc)))
+    assert str(table.schema.field("x").type) == "timestamp[ms, tz=UTC]"
+    assert table.num_rows == len(rows(written("csv", doc)))
+    assert table.column("extrapolated").to_pylist()[-1] is True
+    plain = pq.read_table(io.BytesIO(written("parquet")))
+    assert plain.column("x").to_pylist()[:2] == [5.25, 30.5]
+    assert plain.column("extrapolated").null_count == plain.num_rows
+
+
+def test_svg_has_a_path_for_each_line():
+    root = ET.fromstring(written("svg", embed=True))
+    space = "{http://www.w3.org/2000/svg}"
+    paths = root.findall(f".//{space}path")
+    assert [path.get("stroke") for path in paths] == [one.colour.hex for one in LINES]
+    for path, record in zip(paths, LINES, strict=True):
+        found = [
+            [[float(v) for v in point.split()] for point in part.rstrip(" Z").split(" L")]
+            for part in path.get("d").lstrip("M").split(" M")
+        ]
+        assert path.get("d").endswith("Z") == record.closed
+        for part, curve in zip(found, record.curves, strict=True):
+            np.testing.assert_allclose(np.array(part)[: len(curve)] - 0.5, curve, atol=0.01)
+    assert root.find(f"{space}title").text == "Ä & <chart>.png"
+    data = root.find(f"{space}image").get("href")
+    assert base64.b64decode(data.split(",")[1]) == IMAGE
+
+
+def test_svg_needs_the_picture_only_to_embed_it():
+    assert b"<image" not in written("svg", image=None)
+    with pytest.raises(UserError, match="--images"):
+        written("svg", image=None, embed=True)
+
+
+def test_geojson_through_a_world_file_and_back():
+    world = (0.5, 0.1, 0.05, -0.4, 1000.0, 2000.0)
+    a, d, b, e, c, f = world
+    back = np.linalg.inv(np.array([[a, b], [d, e]]))
+    features = json.loads(written("geojson", world=world))["features"]
+    assert [feature["geometry"]["type"] for feature in features] == [
+        "LineString",
+        "MultiLineString",
+        "Polygon",
+        "Point",
+    ]
+    placed = np.array(features[0]["geometry"]["coordinates"])
+    np.testing.assert_allclose((placed - (c, f)) @ back.T, LINES[0].polyline, atol=1e-9)
+    ring = np.array(features[2]["geometry"]["coordinates"][0])
+    assert (ring[0] == ring[-1]).all()
+    assert np.sum(ring[:-1, 0] * ring[1:, 1] - ring[1:, 0] * ring[:-1, 1]) > 0
+    upright = json.loads(written("geojson"))["features"][3]["geometry"]["coordinates"]
+    assert upright == [85.5, SIZE[0] - 55.5]
+
+
+def test_labelme():
+    tree = json.loads(written("labelme", embed=True))
+    assert {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth"} <= set(tree)
+    assert [shape["shape_type"] for shape in tree["shapes"]] == [
+        "linestrip",
+        "linestrip",
+        "linestrip",
+        "polygon",
+        "point",
+    ]
+    assert [shape["group_id"] for shape in tree["shapes"]] == [1, 2, 2, 3, 4]
+    assert base64.b64decode(tree["imageData"]) == IMAGE
+    assert json.loads(written("labelme"))["imageData"] is None
+
+
+def test_label_png_is_the_masks():
+    labels = cv2.imdecode(np.frombuffer(written("label_png"), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert labels.dtype == np.uint16
+    assert set(np.unique(labels)) == {0, 1, 2, 3, 4}
+    assert not cv2.imdecode(
+        np.frombuffer(written("label_png", document((line(1, [(1, 1), (9, 9)], mask=False),))), np.uint8), -1
+    ).any()
+
+
+@pytest.mark.parametrize("scales", [("linear", "linear"), ("log10", "linear"), ("date", "log10"), ("linear", "ln")])
+def test_wpd_there_and_back(tmp_path, scales):
+    record = axes(*scales)
+    path = tmp_path / "chart.tar"
+    path.write_bytes(written("wpd", with_series(document(), calibrate(record))))
+    with tarfile.open(path) as archive:
+        names = {Path(name).name for name in archive.getnames()}
+    assert names == {"info.json", "wpd.json", "image.png"}
+    project = read_wpd(path)
+    for one, record_of_line in zip(project.sample.instances, LINES, strict=False):
+        np.testing.assert_allclose(one.xy, record_of_line.polyline, atol=1e-4)
+    assert [one.meta["name"] for one in project.sample.instances] == ["line 1", "line 2", "line 3"]
+    places = np.array([[20.0, 30.0], [60.0, 12.0]])
+    np.testing.assert_allclose(calibrate(project.calibration).values(places), calibrate(record).values(places))
+    again = document_of(project.sample, project.calibration)
+    assert again.lines[0].name == "line 1"
+    assert again.image.name == "chart.png"
+
+
+def test_wpd_without_axes_and_picture(tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(written("wpd"))
+    assert read_wpd(path).calibration is None
+    with pytest.raises(UserError, match="--images"):
+        written("wpd", image=None)
+
+
+OLD = {
+    "wpd": {
+        "version": [3, 8],
+        "axesType": "XYAxes",
+        "axesParameters": {"isLogX": True, "isLogY": False},
+        "calibration": [
+            {"px": 5.5, "py": 50.5, "dx": "1", "dy": "0"},
+            {"px": 85.5, "py": 50.5, "dx": "100", "dy": "0"},
+            {"px": 5.5, "py": 50.5, "dx": "0", "dy": "0"},
+            {"px": 5.5, "py": 10.5, "dx": "0", "dy": "10"},
+        ],
+        "dataSeries": [{"name": "a", "data": [{"x": 5.5, "y": 50.5, "value": [1, 0]}, {"x": 85.5, "y": 10.5}]}],
+    }
+}
+
+
+def test_projects_of_version_3_in_a_zip_and_bare(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("wpd.json", json.dumps(OLD))
+        archive.writestr("image.png", IMAGE)
+    (tmp_path / "b.json").write_text(json.dumps(OLD))
+    (tmp_path / "b.png").write_bytes(IMAGE)
+    for name in ("a.zip", "b.json"):
+        project = read_wpd(tmp_path / name)
+        assert project.sample.instances[0].xy.tolist() == [[5, 50], [85, 10]]
+        np.testing.assert_allclose(calibrate(project.calibration).values(np.array([[45.0, 30]])), [[10, 5]])
+
+
+def tar_of(path, files):
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize(
+    ("files", "word"),
+    [
+        ({}, "no WebPlotDigitizer project"),
+        ({"x/wpd.json": b"{}"}, "no WebPlotDigitizer project"),
+        ({"x/wpd.json": b"[" * 100_000}, "no WebPlotDigitizer project"),
+        ({"x/wpd.json": b'{"datasetColl": []}'}, "no picture"),
+        ({"x/wpd.json": b'{"datasetColl": []}', "x/a.png": b"no"}, "picture"),
+        ({"x/wpd.json": b'{"datasetColl": 3}', "x/a.png": IMAGE}, "understood"),
+        ({"x/wpd.json": b'{"datasetColl": [{"data": [{"x": 1e300, "y": 1}]}]}', "x/a.png": IMAGE}, "no picture has"),
+        ({"x/wpd.json": b'{"datasetColl": [{"data": [{"x": "a"}]}]}', "x/a.png": IMAGE}, "understood"),
+        ({"x/wpd.json": b'{"datasetColl": []}', "x/a.png": IMAGE, "x/b.png": IMAGE}, "2 pictures"),
+    ],
+)
+def test_damaged_projects(tmp_path, files, word):
+    tar_of(tmp_path / "a.tar", files)
+    with pytest.raises(UserError, match=word):
+        read_wpd(tmp_path / "a.tar")
+
+
+def test_no_project_at_all(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"\0" * 100)
+    for name in ("a.tar", "none.tar"):
+        with pytest.raises(UserError, match="project"):
+            read_wpd(tmp_path / name)
+
+
+def test_nothing_is_unpacked(tmp_path):
+    project = json.dumps({"datasetColl": []}).encode()
+    tar_of(tmp_path / "a.tar", {"../../evil.png": IMAGE, "/abs/wpd.json": project})
+    assert read_wpd(tmp_path / "a.tar").sample.name == "a.png"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_names_of_formats():
+    assert [exporter.name for exporter in choose_exporters("svg, csv,svg")] == ["svg", "csv"]
+    with pytest.raises(UserError, match="geojson"):
+        choose_exporters("geojsn")
+    with pytest.raises(UserError, match="at least one"):
+        choose_exporters(",")
+    assert len({exporter.suffix for exporter in EXPORTERS.values()}) == len(EXPORTERS)
