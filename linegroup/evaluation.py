@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,21 @@ from linegroup.config import DataConfig, GroupingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
 from linegroup.images import ImageError, decode, encode_png
-from linegroup.metrics import LOWER_IS_BETTER, METRICS, bootstrap_mean, score
+from linegroup.metrics import (
+    CURVE_METRICS,
+    FLAT,
+    LOWER_IS_BETTER,
+    METRICS,
+    bootstrap_mean,
+    line_curves,
+    score,
+    score_curves,
+    score_flat,
+    true_curves,
+)
 from linegroup.pictures import Cell, contact_sheet, overlay
-from linegroup.predict import Predictor
-from linegroup.sample import Sample
+from linegroup.predict import Prediction, Predictor, change_grouping
+from linegroup.sample import Maps, Sample
 from linegroup.shards import ShardSet, category_name
 from linegroup.targets import draw_targets, line_pixels
 
@@ -32,6 +43,9 @@ BASELINES: Mapping[str, GroupingConfig] = {
     "components": GroupingConfig(method="components", candidates="non_background"),
 }
 """The trivial methods that a model has to beat: colour clustering and connected components."""
+
+ALL_METRICS: Mapping[str, str] = {**METRICS, **CURVE_METRICS}
+"""Of pixels and of curves."""
 
 Progress = Callable[[int, int], None]
 """Told how many of how many samples are done."""
@@ -103,7 +117,7 @@ class Report:
     def summary(self, method: str, tag: str | None = None) -> dict[str, Interval]:
         """Every metric's mean over the pictures with `tag`, or over all."""
         rows = self._rows(method, tag)
-        return {name: self._interval([row.scores[name] for row in rows]) for name in METRICS}
+        return {name: self._interval([row.scores[name] for row in rows]) for name in ALL_METRICS}
 
     def seconds(self, method: str) -> float:
         """Median time of a method for one picture."""
@@ -169,6 +183,7 @@ def score_model(
     split: str = "val",
     limit: int = 0,
     overrides: Sequence[str] = (),
+    against: Sequence[str] = (),
     device: str = "auto",
     progress: Progress = lambda _done, _total: None,
 ) -> Evaluation:
@@ -182,6 +197,7 @@ def score_model(
         split: Name of the split.
         limit: Score only so many samples, at even distances; 0: all.
         overrides: `grouping.key=value` for the model, `data.key=value` for the truth.
+        against: Further groupers by name, on the same maps with the same settings.
         device: See `Predictor.load`.
         progress: Called with the number of samples done and their total.
 
@@ -193,7 +209,10 @@ def score_model(
     first = Predictor.load(model, device, [text for text in overrides if not text.startswith("data.")])
     drawing = first.data.model_copy(update=drawing.model_dump(exclude_unset=True))
     drawing = drawing.model_copy(update={"category": category_name(drawing.category, shards.categories, shards.path)})
-    predictors = {"link" if first.model is None else "model": first, **baselines()}
+    others = {
+        name: replace(first, grouping=change_grouping(first.grouping, [f"grouping.method={name}"])) for name in against
+    }
+    predictors = {"link" if first.model is None else "model": first, **others, **baselines()}
     chosen = spread(len(shards), limit)
     done = itertools.count(1)
     report = evaluate(predictors, (shards.read(i) for i in chosen), drawing, lambda: progress(next(done), len(chosen)))
@@ -251,18 +270,36 @@ def evaluate(
     for sample in samples:
         pixels = sample_pixels(sample)
         truth, lines = draw_targets(sample, data), line_pixels(sample, data)
+        curves = true_curves(sample, data)
         count = sum(len(line) > 0 for line in lines)
+        maps: dict[int, tuple[Maps, float]] = {}
         for method, predictor in predictors.items():
-            started = time.perf_counter()
-            labels = predictor(pixels).labels
-            seconds = time.perf_counter() - started
-            scores = score(truth, lines, labels)
+            prediction, seconds = _timed(predictor, pixels, maps)
+            labels = prediction.labels
+            found_curves = [line_curves(line) for line in prediction.lines]
+            scores = {**score(truth, lines, labels), **score_curves(curves, found_curves, sample.size)}
             found = int(labels.max(initial=0))
             rows.append(Row(method, sample.id, sample.name, sample.tags, count, found, seconds, scores))
+        flat = {**dict.fromkeys(METRICS, math.nan), **score_flat(curves, sample.size)}
+        rows.append(Row(FLAT, sample.id, sample.name, sample.tags, count, count, 0.0, flat))
         progress()
     if not rows:
         raise UserError("There is nothing to evaluate: no samples. Choose another split with --split.")
     return Report(tuple(rows), data)
+
+
+def _timed(
+    predictor: Predictor, pixels: NDArray[np.uint8], maps: dict[int, tuple[Maps, float]]
+) -> tuple[Prediction, float]:
+    """A prediction and its seconds; the maps of each model are computed once for a picture."""
+    if predictor.model is not None and id(predictor.model) not in maps:
+        started = time.perf_counter()
+        made = predictor.model.maps(pixels)
+        maps[id(predictor.model)] = made, time.perf_counter() - started
+    known, embedding = maps.get(id(predictor.model), (None, 0.0))
+    started = time.perf_counter()
+    prediction = predictor(pixels, known)
+    return prediction, time.perf_counter() - started + embedding
 
 
 def sample_pixels(sample: Sample) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.masks import encode
 from linegroup.model import LineModel
 from linegroup.pictures import overlay
-from linegroup.sample import Field, Groups
+from linegroup.sample import Field, Groups, Maps
 from linegroup.sources.coco_masks import characters
 from linegroup.training.artifact import load_artifact
 from linegroup.training.runtime import choose_device
@@ -184,15 +184,20 @@ class Predictor:
         """Name and version, as they stand in every result."""
         return ModelRecord(name=self.name, version=self.version)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> Prediction:
+    def __call__(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Prediction:
         """The lines of a picture `(h, w, 3) uint8` RGB.
+
+        Args:
+            pixels: The picture.
+            maps: What the model says of it, where that is known already.
 
         Raises:
             UserError: wrong shape or type, or more lines than labels have numbers.
         """
         _check_pixels(pixels)
         started = time.perf_counter()
-        maps = None if self.model is None else self.model.maps(pixels)
+        if maps is None and self.model is not None:
+            maps = self.model.maps(pixels)
         embedded = time.perf_counter()
         candidates, groups = group_image(pixels, maps, self.grouping)
         timings = {"embed": 1e3 * (embedded - started), "group": _since(embedded)}

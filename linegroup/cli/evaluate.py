@@ -23,10 +23,16 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="grouping.* of the model, or data.*: how the truth is drawn."),
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GROUPER", help="Another grouper on the same model's maps, as a column of its own. May be repeated."
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: JsonFlag = False,
 ) -> None:
-    r"""Score a model on charts with known lines, beside colour clustering and connected components.
+    r"""Score a model on charts with known lines, beside colour clustering, connected components and flat lines.
 
     Means with 95 % bootstrap intervals, overall and by tag. The contact sheet shows the worst, median and best charts:
     picture, truth, model, baselines.
@@ -34,6 +40,7 @@ def evaluate(
     Examples:
       linegroup evaluate --model run/artifact --data shards --out evaluation
       linegroup evaluate --model models:/linegroup@champion --data shards --split test --json
+      linegroup evaluate --model run/artifact --data shards --set grouping.method=link --against dbscan
       linegroup evaluate --data shards --limit 50          (without a model: the grouper link)
     """
     from linegroup.cli.tables import show_evaluation
@@ -43,7 +50,14 @@ def evaluate(
         prepare_out(out)
     with progress_bar("Charts") as show:
         evaluation = score_model(
-            data, model, split=split, limit=limit, overrides=overrides or (), device=device, progress=show
+            data,
+            model,
+            split=split,
+            limit=limit,
+            overrides=overrides or (),
+            against=against or (),
+            device=device,
+            progress=show,
         )
     if out is not None:
         save_evaluation(evaluation, out)

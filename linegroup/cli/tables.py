@@ -24,6 +24,12 @@ SHOWN_METRICS = (
     "crossing_recall",
     "fg_precision",
     "fg_recall",
+    "curve_f1",
+    "hausdorff",
+    "nrmse",
+    "id_switches",
+    "series_6a",
+    "series_6b",
 )
 """The others are in the JSON."""
 
@@ -43,13 +49,14 @@ def show_evaluation(evaluation: Evaluation) -> None:
     table.add_row("seconds per chart", *(f"{report.seconds(method):.3f}" for method in report.methods))
     output().print(table)
     if report.tags:
-        _show_tags(report)
+        _show_tags(report, "ari", "ARI by tag")
+        _show_tags(report, "line_f1", "Line F1 by tag")
 
 
-def _show_tags(report: Report) -> None:
-    table = _table("ARI by tag", "tag (charts)", report)
+def _show_tags(report: Report, metric: str, title: str) -> None:
+    table = _table(title, "tag (charts)", report)
     for tag in report.tags:
-        cells = [report.summary(method, tag)["ari"] for method in report.methods]
+        cells = [report.summary(method, tag)[metric] for method in report.methods]
         table.add_row(f"{plain(tag)} ({report.pictures(tag)})", *_cells(cells, lower=False))
     output().print(table)
 

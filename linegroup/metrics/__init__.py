@@ -7,10 +7,13 @@ from linegroup.metrics.contingency import (
     pair_scores,
     variation_of_information,
 )
+from linegroup.metrics.curves import CURVE_METRICS, FLAT, line_curves, score_curves, score_flat, true_curves
 from linegroup.metrics.matching import line_scores, overlaps, panoptic_quality, symmetric_best_dice, tolerant_iou
 from linegroup.metrics.report import LOWER_IS_BETTER, METRICS, bootstrap_mean, foreground_scores, score
 
 __all__ = [
+    "CURVE_METRICS",
+    "FLAT",
     "LOWER_IS_BETTER",
     "METRICS",
     "Contingency",
@@ -18,12 +21,16 @@ __all__ = [
     "bootstrap_mean",
     "contingency",
     "foreground_scores",
+    "line_curves",
     "line_scores",
     "overlaps",
     "pair_scores",
     "panoptic_quality",
     "score",
+    "score_curves",
+    "score_flat",
     "symmetric_best_dice",
     "tolerant_iou",
+    "true_curves",
     "variation_of_information",
 ]

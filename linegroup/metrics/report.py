@@ -42,7 +42,10 @@ METRICS: dict[str, str] = {
 }
 """What `score` returns, and what it means. A score that a picture cannot have (crossings without crossings) is NaN."""
 
-LOWER_IS_BETTER = frozenset({"count_error", "noise_ratio", "vi", "vi_split", "vi_merge"})
+LOWER_IS_BETTER = frozenset(
+    {"count_error", "noise_ratio", "vi", "vi_split", "vi_merge", "hausdorff", "nrmse", "id_switches"}
+)
+"""Among these scores and those of curves."""
 
 
 def score(truth: Targets, lines: Lines, predicted: NDArray[np.integer]) -> dict[str, float]:

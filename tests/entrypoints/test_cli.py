@@ -461,7 +461,7 @@ def test_shard_with_ray(coco, ray_session):
 def test_evaluate_prints_methods_side_by_side(shards, artifact):
     result = ok("evaluate", "--model", artifact, "--data", shards, "--out", "report")
     header = next(line for line in result.stdout.splitlines() if "metric" in line)
-    assert header.split() == ["metric", "model", "colour", "components"]
+    assert header.split() == ["metric", "model", "colour", "components", "flat"]
     assert "ari ↑" in result.stdout
     assert "ARI by tag" in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
@@ -472,9 +472,9 @@ def test_evaluate_prints_methods_side_by_side(shards, artifact):
 
 def test_evaluate_as_json(shards):
     tree = json.loads(ok("evaluate", "--data", shards, "--split", "train", "--limit", "2", "--json", *COLOUR).stdout)
-    assert list(tree["methods"]) == ["link", "colour", "components"]
+    assert list(tree["methods"]) == ["link", "colour", "components", "flat"]
     assert tree["pictures"] == 2
-    assert len(tree["rows"]) == 6
+    assert len(tree["rows"]) == 8
     ari = tree["methods"]["colour"]["ari"]
     assert ari["low"] <= ari["mean"] <= ari["high"]
 

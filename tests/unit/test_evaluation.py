@@ -13,6 +13,7 @@ import pytest
 from linegroup.config import DataConfig, GroupingConfig
 from linegroup.errors import UserError
 from linegroup.evaluation import (
+    ALL_METRICS,
     BASELINES,
     Report,
     Row,
@@ -24,8 +25,8 @@ from linegroup.evaluation import (
     score_model,
     spread,
 )
-from linegroup.metrics import METRICS
-from linegroup.predict import Predictor
+from linegroup.metrics import score_curves, score_flat
+from linegroup.predict import WITHOUT_MODEL, Predictor
 from linegroup.shards import Manifest, Source, SplitCounts, category_name, save_manifest, write_shard
 from linegroup.targets import draw_targets
 from linegroup.testing import draw_sample, parallel_lines, png, random_sample, two_crossing_lines
@@ -37,8 +38,10 @@ class Answer:
     def __init__(self, samples, labels):
         self.known = {sample_pixels(sample).tobytes(): labels(sample) for sample in samples}
 
-    def __call__(self, pixels):
-        return type("Prediction", (), {"labels": self.known[pixels.tobytes()]})
+    model = None
+
+    def __call__(self, pixels, maps=None):
+        return type("Prediction", (), {"labels": self.known[pixels.tobytes()], "lines": ()})
 
 
 def truth(sample):
@@ -83,10 +86,10 @@ def shard_folder(root, samples, split="val"):
 
 def test_truth_scores_best_and_nothing_worst(samples):
     report = evaluate({"truth": Answer(samples, truth), "nothing": Answer(samples, nothing)}, samples)
-    assert report.methods == ["truth", "nothing"]
+    assert report.methods == ["truth", "nothing", "flat"]
     assert report.pictures() == 3
     best, worst = report.summary("truth"), report.summary("nothing")
-    assert set(best) == set(METRICS)
+    assert set(best) == set(ALL_METRICS)
     assert (best["ari"].mean, best["line_f1"].mean, best["count_error"].mean) == (1, 1, 0)
     assert (best["ari"].low, best["ari"].high, best["ari"].count) == (1, 1, 3)
     assert worst["line_f1"].mean == 0
@@ -98,7 +101,8 @@ def test_tags_are_summed_up_apart(samples):
     report = evaluate({"merged": Answer(samples, merged)}, samples)
     assert report.tags == ["crossing", "plain", "thin"]
     assert [report.pictures(tag) for tag in report.tags] == [1, 2, 1]
-    by_hand = np.mean([row.scores["pair_f1"] for row in report.rows if "plain" in row.tags])
+    rows = [row for row in report.rows if "plain" in row.tags and row.method == "merged"]
+    by_hand = np.mean([row.scores["pair_f1"] for row in rows])
     assert report.summary("merged", "plain")["pair_f1"].mean == pytest.approx(by_hand)
 
 
@@ -110,7 +114,8 @@ def test_scores_that_a_picture_cannot_have_are_left_out(samples):
     assert math.isnan(none.mean)
     tree = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert tree["tags"]["thin"]["methods"]["truth"]["crossing_recall"]["mean"] is None
-    assert [row["scores"]["crossing_recall"] is None for row in tree["rows"]] == [False, True, True]
+    rows = [row for row in tree["rows"] if row["method"] == "truth"]
+    assert [row["scores"]["crossing_recall"] is None for row in rows] == [False, True, True]
 
 
 def test_the_same_figures_every_time(samples):
@@ -118,7 +123,7 @@ def test_the_same_figures_every_time(samples):
     first, second = (evaluate(predictors, samples).to_json() for _ in range(2))
     assert first["methods"] == second["methods"]
     assert first["methods"]["link"] == first["methods"]["colour"] != first["methods"]["components"]
-    assert list(first["methods"]) == ["link", "colour", "components"]
+    assert list(first["methods"]) == ["link", "colour", "components", "flat"]
     for interval in first["methods"]["colour"].values():
         assert interval["mean"] is None or interval["low"] <= interval["mean"] <= interval["high"]
 
@@ -258,3 +263,42 @@ def test_baselines_bring_their_own_candidates():
         "components": "components",
     }
     assert all(p.model is None and p.grouping.candidates != GroupingConfig().candidates for p in baselines().values())
+
+
+def test_curves_are_scored_beside_flat_lines():
+    """Waves at a third of the height: a flat line does well in 6a, and not at all as a curve."""
+    x = np.linspace(20, 380, 200)
+    sample = draw_sample([np.stack([x, y + 15 * np.sin(x / 30)], axis=1) for y in (60, 130)], (200, 400))
+    report = evaluate({"link": Predictor.without_model(WITHOUT_MODEL)}, [sample])
+    found, flat = report.summary("link"), report.summary("flat")
+    assert found["curve_f1"].mean == 1
+    assert found["hausdorff"].mean < 2
+    assert found["nrmse"].mean < 0.05
+    assert found["id_switches"].mean == 0
+    assert found["series_6a"].mean > 0.97 > flat["series_6a"].mean > 0.75
+    assert flat["curve_f1"].count == 0
+
+
+def test_a_loop_has_no_series_scores():
+    angle = np.linspace(0, 2 * np.pi, 60)
+    ring = np.stack([100 + 60 * np.cos(angle), 100 + 60 * np.sin(angle)], axis=1)
+    scores = score_curves([[ring]], [[ring]], (200, 200))
+    assert scores["curve_f1"] == 1
+    assert math.isnan(scores["series_6a"])
+    assert all(map(math.isnan, score_flat([[ring]], (200, 200)).values()))
+
+
+def test_identities_that_change_at_a_crossing_are_counted():
+    x = np.linspace(0, 200, 101)
+    rise, fall = np.stack([x, x], axis=1), np.stack([x, 200 - x], axis=1)
+    bent = [np.concatenate([rise[:50], fall[50:]]), np.concatenate([fall[:50], rise[50:]])]
+    scores = score_curves([[rise], [fall]], [[line] for line in bent], (201, 201))
+    assert scores["id_switches"] == 1
+    assert scores["curve_f1"] == 0
+
+
+def test_other_groupers_on_the_same_charts(shards):
+    evaluation = score_model(shards, limit=2, against=["components"], overrides=["grouping.method=colour"])
+    assert evaluation.report.methods == ["link", "components", "colour", "flat"]
+    with pytest.raises(UserError, match="grouper"):
+        score_model(shards, limit=1, against=["clusters"])
