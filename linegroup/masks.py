@@ -30,6 +30,13 @@ def encode(mask: NDArray[np.bool_]) -> Runs:
     return np.stack([starts - starts // padded.shape[1], ends - starts], axis=1).astype(np.int32)
 
 
+def runs_of_pixels(pixels: NDArray[np.int64], width: int) -> Runs:
+    """The runs of flat indices `(n,)`, ascending, in a picture of that width."""
+    new = (np.diff(pixels, prepend=-2) > 1) | (pixels % width == 0)
+    starts = np.flatnonzero(new)
+    return np.stack([pixels[starts], np.diff(np.append(starts, len(pixels)))], axis=1).astype(np.int32)
+
+
 def decode(runs: Runs, size: Size) -> NDArray[np.bool_]:
     """The mask `(h, w)` of runs."""
     mask = np.zeros(size, dtype=np.bool_)

@@ -19,7 +19,7 @@ from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
 from linegroup.grouping import group_image
 from linegroup.images import Decoded, decode, encode_png, read_image
-from linegroup.masks import encode
+from linegroup.masks import runs_of_pixels
 from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups, Maps
@@ -99,8 +99,8 @@ class Prediction:
         red, green, blue = (round(float(c)) for c in self.pixels[ys, xs].mean(axis=0, dtype=np.float64))
         x, y = int(xs.min()), int(ys.min())
         traced = trace(xs, ys, self._ink(part))
-        mask = np.zeros(self.field.size, dtype=np.bool_)
-        mask[ys, xs] = True
+        # Candidates are in raster order, and a line's ascend.
+        runs = runs_of_pixels(ys.astype(np.int64) * self.field.size[1] + xs, self.field.size[1])
         return LineRecord(
             id=number,
             score=round(float(np.clip(self.groups.scores[number - 1], 0, 1)), 6),
@@ -111,7 +111,7 @@ class Prediction:
             parts=traced.parts,
             closed=traced.closed,
             thickness=round(traced.thickness, 2),
-            mask=MaskRecord(size=self.field.size, counts=characters(encode(mask), self.field.size)),
+            mask=MaskRecord(size=self.field.size, counts=characters(runs, self.field.size)),
         )
 
     def _ink(self, part: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -62,6 +62,11 @@ def filled_areas(vectors: NDArray[np.float32], ink: Mask) -> Mask:
         vectors: `(h, w, 3)`, colours.
         ink: `(h, w)`, where to look.
     """
+    every = max(1, _thickness(ink.shape) // FILL)
+    if every > 1:
+        # In a large picture every second or third pixel tells an area from a line as well.
+        small = filled_areas(np.ascontiguousarray(vectors[::every, ::every]), ink[::every, ::every])
+        return ink & small.repeat(every, axis=0).repeat(every, axis=1)[: ink.shape[0], : ink.shape[1]]
     side = _thickness(ink.shape)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     # Lab differences go beyond what 8 bits hold only where ink is far from flat; eight bits are much faster.

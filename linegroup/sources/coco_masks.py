@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linegroup.masks import decode, encode
+from linegroup.masks import encode, pixels_of
 
 Size = tuple[int, int]
 
@@ -17,10 +17,14 @@ _MOST_CHARACTERS = 64 << 20
 
 def rle(runs: NDArray[np.int32], size: Size) -> dict[str, Any]:
     """Uncompressed RLE of runs: `{"size": [h, w], "counts": […]}`."""
-    flat = decode(runs, size).ravel(order="F").view(np.int8)
-    changes = np.flatnonzero(np.diff(flat, prepend=0))
-    ends = np.concatenate([[0], changes, [flat.size]])
-    return {"size": list(size), "counts": np.diff(ends).tolist()}
+    height, width = size
+    y, x = np.divmod(pixels_of(runs), width)
+    flat = np.sort(x * height + y)
+    first = np.flatnonzero(np.diff(flat, prepend=-2) > 1)
+    last = np.append(first[1:], len(flat)) - 1
+    changes = np.stack([flat[first], flat[last] + 1], axis=1).ravel() if len(flat) else flat
+    counts = np.diff(np.concatenate([[0], changes, [height * width]]))
+    return {"size": list(size), "counts": counts[: -1 if len(counts) > 1 and not counts[-1] else None].tolist()}
 
 
 def characters(runs: NDArray[np.int32], size: Size) -> str:

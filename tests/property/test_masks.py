@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from linegroup.errors import UserError
 from linegroup.geometry import Affine, apply_dihedral, crop_at, dihedral, scale_to, transform
-from linegroup.masks import decode, encode, pixels_of, warp
+from linegroup.masks import decode, encode, pixels_of, runs_of_pixels, warp
 from linegroup.sample import Instance, Sample
 from linegroup.shards import from_table, to_table
 from linegroup.sources.coco import read_coco, write_coco
@@ -35,6 +35,7 @@ def test_there_and_back(mask):
     runs = encode(mask)
     assert np.array_equal(decode(runs, mask.shape), mask)
     assert np.array_equal(pixels_of(runs), np.flatnonzero(mask))
+    assert np.array_equal(runs_of_pixels(np.flatnonzero(mask), mask.shape[1]), runs)
     assert Instance(1, [[0, 0]], runs=runs).runs.dtype == np.int32
     counts = rle(runs, mask.shape)
     assert np.array_equal(runs_of(json.loads(json.dumps(counts)), mask.shape), runs)
