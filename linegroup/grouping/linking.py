@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.grouping.chains import Chain, Looks, link_strokes
-from linegroup.grouping.strokes import find_strokes
+from linegroup.grouping.strokes import find_strokes, ink_box
 
 Mask = NDArray[np.bool_]
 Size = tuple[int, int]
@@ -45,6 +46,13 @@ def share_out(mask: Mask, lines: Sequence[Sequence[Chain]]) -> NDArray[np.int32]
 
     A line without chains is that of all the ink.
     """
+    box = ink_box(mask)
+    if mask[box].shape != mask.shape:
+        whole = np.zeros(mask.shape, dtype=np.int32)
+        corner = np.array([box[1].start, box[0].start])
+        moved = [[replace(chain, points=chain.points - corner) for chain in line] for line in lines]
+        whole[box] = share_out(mask[box], moved)
+        return whole
     labels = np.zeros(mask.shape, dtype=np.int32)
     for k, line in enumerate(lines):
         for chain in line:

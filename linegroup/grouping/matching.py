@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from linegroup.compiling import compiled
 
-_FEW = 12
+_FEW = 14
 """Ends that depend on each other, up to which all matchings are gone through."""
 
 _EXACT = 24

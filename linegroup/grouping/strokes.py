@@ -53,7 +53,7 @@ def without_hairs(strokes: Strokes) -> Strokes:
 
 def find_strokes(mask: Mask) -> Strokes:
     """The strokes of a mask `(h, w)`: its skeleton (Zhang and Suen 1984), cut where three or more branches meet."""
-    box = _box(mask)
+    box = ink_box(mask)
     padded = np.pad(mask[box], 2)
     skeleton: Mask = skeletonize(padded)
     half = cv2.distanceTransform(padded.astype(np.uint8), cv2.DIST_L2, 5)
@@ -81,7 +81,7 @@ def find_strokes(mask: Mask) -> Strokes:
     return Strokes([(p + origin).astype(np.float64) for p in points], nodes, thickness, count - 1, discs)
 
 
-def _box(mask: Mask) -> tuple[slice, slice]:
+def ink_box(mask: Mask) -> tuple[slice, slice]:
     """Rows and columns of the ink; of an empty mask its first pixel."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):

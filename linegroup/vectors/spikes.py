@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from linegroup.geometry import distance_to_polyline
+from linegroup.compiling import compiled
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
@@ -27,12 +27,13 @@ def with_spikes(points: Points, mask: Mask, thickness: float) -> Points:
     nearest point of the path to half a thickness before its farthest pixel; but marks and blots, which are no
     narrower than they are long, have no spikes.
     """
+    points = np.ascontiguousarray(points)  # what is compiled knows one layout
     for _ in range(ROUNDS):
         away = _distance(points, mask.shape)
         left = mask & (away > thickness / 2 + LEFT)
-        count, image, boxes, _ = cv2.connectedComponentsWithStats(left.astype(np.uint8), connectivity=8)
-        if count == 1:
+        if not left.any():
             break
+        _, image, boxes, _ = cv2.connectedComponentsWithStats(left.astype(np.uint8), connectivity=8)
         tips = _tips(np.asarray(image), np.asarray(boxes), away, thickness)
         if not len(tips):
             break
@@ -73,9 +74,7 @@ def _inserted(points: Points, tips: Points, mask: Mask, thickness: float) -> Poi
         if foot < done:
             continue
         before, after = max(done, foot - aside), min(len(points) - 1, foot + aside)
-        over = np.stack([points[before], tip, points[after]])
-        near = distance_to_polyline(points[before : after + 1], over).max() <= thickness / 2 + 0.5
-        if before < foot < after and near and _inked(over[0], tip, mask) and _inked(tip, over[2], mask):
+        if before < foot < after and _leads_over(points[before : after + 1], tip, mask, thickness / 2 + 0.5):
             pieces += [points[done : before + 1], tip[None]]
             done = after
         else:
@@ -84,8 +83,31 @@ def _inserted(points: Points, tips: Points, mask: Mask, thickness: float) -> Poi
     return np.concatenate([*pieces, points[done:]])
 
 
-def _inked(start: Points, end: Points, mask: Mask) -> bool:
-    """Whether the straight way lies in the ink."""
-    count = int(np.hypot(*(end - start))) + 2
-    x, y = np.rint(np.linspace(start, end, count)).astype(np.int64).T
-    return bool(mask[y.clip(0, mask.shape[0] - 1), x.clip(0, mask.shape[1] - 1)].all())
+@compiled
+def _leads_over(points: Points, tip: Points, mask: Mask, near: float) -> bool:
+    """Whether the way from the first point `(n, 2)` to the tip and on to the last lies in the ink, near all of them."""
+    for start, end in ((points[0], tip), (tip, points[-1])):
+        length = np.hypot(end[0] - start[0], end[1] - start[1])
+        count = int(length) + 2
+        for i in range(count):
+            x = int(np.rint(start[0] + (end[0] - start[0]) * i / (count - 1)))
+            y = int(np.rint(start[1] + (end[1] - start[1]) * i / (count - 1)))
+            if not mask[min(max(y, 0), mask.shape[0] - 1), min(max(x, 0), mask.shape[1] - 1)]:
+                return False
+    for point in points:
+        one, other = _away(point, points[0], tip), _away(point, tip, points[-1])
+        if min(one, other) > near:
+            return False
+    return True
+
+
+@compiled
+def _away(point: Points, start: Points, end: Points) -> float:
+    """Distance of a point from a segment."""
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    squared = dx * dx + dy * dy
+    along = 0.0
+    if squared > 0:
+        along = ((point[0] - start[0]) * dx + (point[1] - start[1]) * dy) / squared
+        along = min(max(along, 0.0), 1.0)
+    return float(np.hypot(point[0] - start[0] - along * dx, point[1] - start[1] - along * dy))
