@@ -27,7 +27,6 @@ def with_spikes(points: Points, mask: Mask, thickness: float) -> Points:
     nearest point of the path to half a thickness before its farthest pixel; but marks and blots, which are no
     narrower than they are long, have no spikes.
     """
-    points = np.ascontiguousarray(points)  # what is compiled knows one layout
     for _ in range(ROUNDS):
         away = _distance(points, mask.shape)
         left = mask & (away > thickness / 2 + LEFT)
@@ -63,9 +62,10 @@ def _tips(image: NDArray[np.int32], boxes: NDArray[np.int32], away: NDArray[np.f
 
 def _inserted(points: Points, tips: Points, mask: Mask, thickness: float) -> Points:
     """The path by way of each tip: over it, where both ways lie in the ink; else from the nearest point and back."""
+    points = np.ascontiguousarray(points)  # what is compiled knows one layout
     distance, at = cKDTree(points).query(tips)
     reach = np.maximum(distance + 0.5 - thickness / 2, 0.5) / np.maximum(distance, 1e-9)
-    ends = points[at] + (tips - points[at]) * reach[:, None]
+    ends = np.ascontiguousarray(points[at] + (tips - points[at]) * reach[:, None])
     order = np.lexsort((distance, at))
     aside = round(thickness) + 2
     pieces, done = [], 0

@@ -5,7 +5,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping import GROUPERS, group_field, group_image
-from linegroup.grouping.linking import link_lines
+from linegroup.grouping.linking import link_lines, share_out
 from linegroup.sample import Field
 from linegroup.testing import random_sample, unpng
 
@@ -71,7 +71,7 @@ def test_every_grouper_answers_in_form_and_twice_the_same(seed, method, lines, l
 @given(seeds, st.floats(0, 0.5))
 def test_splitting_one_ink_loses_and_doubles_no_pixel(seed, density):
     mask = np.random.default_rng(seed).random((30, 50)) < density
-    together = np.zeros(mask.shape, dtype=int)
-    for part in link_lines(mask, (30, 50)):
-        together += part
-    np.testing.assert_array_equal(together, mask.astype(int))
+    lines = link_lines(mask, (30, 50))
+    labels = share_out(mask, lines)
+    np.testing.assert_array_equal(labels > 0, mask)
+    assert labels.max(initial=0) <= len(lines)
