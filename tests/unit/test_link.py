@@ -1,11 +1,13 @@
 """The grouper without a model: colour and shape on whole charts."""
 
+import cv2
 import numpy as np
 import pytest
 
 from linegroup.config import GroupingConfig
-from linegroup.grouping import group_image
-from linegroup.metrics import score
+from linegroup.grouping import group_field, group_image
+from linegroup.metrics import adjusted_rand_index, contingency, score
+from linegroup.sample import Field
 from linegroup.targets import draw_targets, line_pixels
 from linegroup.testing import BLACK, chart_sample, draw_sample, random_sample, unpng
 
@@ -62,3 +64,97 @@ def test_any_picture_at_all(size, fill):
     if fill == "noise":
         pixels = np.random.default_rng(0).integers(0, 256, pixels.shape, dtype=np.uint8)
     assert found(pixels).shape == size
+
+
+def inked(*lines, size=(200, 300), thickness=2):
+    mask = np.zeros(size, np.uint8)
+    for line in lines:
+        cv2.polylines(mask, [np.rint(line).astype(np.int32)], False, 1, thickness)
+    return mask > 0
+
+
+def black_field(mask, features, tangent=None):
+    ys, xs = np.nonzero(mask)
+    count = len(xs)
+    return Field(
+        np.stack([xs, ys], axis=1).astype(np.int32),
+        np.asarray(features, dtype=np.float32)[ys, xs],
+        np.ones(count, np.float32),
+        np.zeros((count, 3), np.float32),
+        mask.shape,
+        np.array([[100, 0, 0]], np.float32),
+        tangent=np.zeros((count, 2), np.float32) if tangent is None else np.asarray(tangent, np.float32)[ys, xs],
+    )
+
+
+def masks_of(field, groups):
+    drawn = []
+    for part in groups.members:
+        mask = np.zeros(field.size, bool)
+        mask[field.positions[part, 1], field.positions[part, 0]] = True
+        drawn.append(mask)
+    return drawn
+
+
+def test_through_a_crossing_straight_on_unless_the_embedding_says_otherwise():
+    mask = inked([(20, 30), (280, 170)], [(20, 170), (280, 30)])
+    y, x = np.mgrid[:200, :300]
+    upper = (y < 100)[..., None] * np.full(4, 4.0)
+    rising = ((x - 150) * (y - 100) < 0)[..., None] * np.full(4, 4.0)
+    for features, straight in ((np.zeros((200, 300, 4)), True), (rising, True), (upper, False)):
+        field = black_field(mask, features)
+        groups = group_field(field, GroupingConfig(method="link"))
+        labels = field.label_image(groups.labels)
+        assert groups.count == 2
+        left_top, left_bottom = labels[28:40, 22:30].max(), labels[160:172, 22:30].max()
+        right_top, right_bottom = labels[28:40, 270:278].max(), labels[160:172, 270:278].max()
+        assert left_top == (right_bottom if straight else right_top)
+        assert left_bottom == (right_top if straight else right_bottom)
+
+
+def test_a_stroke_may_carry_two_lines():
+    one = [(20, 60), (110, 98), (190, 98), (280, 60)]
+    other = [(20, 140), (110, 100), (190, 100), (280, 140)]
+    mask = inked(one, other, thickness=3)
+    field = black_field(mask, np.zeros((200, 300, 2)))
+    groups = group_field(field, GroupingConfig(method="link"))
+    assert groups.count == 2
+    first, second = masks_of(field, groups)
+    for drawn in (first, second):
+        assert drawn[:, 22:40].any()
+        assert drawn[:, 260:278].any()
+    run = (first & second)[:, 120:180]
+    assert run.any(axis=0).mean() > 0.9, "both lines have the run"
+
+
+def test_what_lies_under_another_line_belongs_to_both():
+    page = np.full((120, 200, 3), 255, np.uint8)
+    cv2.line(page, (10, 40), (190, 80), (220, 30, 30), 3)
+    cv2.line(page, (60, 10), (140, 110), (30, 30, 220), 3)
+    field, groups = group_image(page, None, LINK)
+    shared = {tuple(field.positions[pixel]) for pixel, _ in groups.shared}
+    assert (100, 60) in shared
+    assert all(abs(x - 100) <= 8 and abs(y - 60) <= 5 for x, y in shared)
+
+
+def test_dots_become_lines():
+    x = np.arange(20, 280, 9)
+    page = np.full((200, 300, 3), 255, np.uint8)
+    for middle, colour in ((60, (200, 0, 0)), (140, (0, 0, 200))):
+        for px in x.tolist():
+            cv2.circle(page, (px, round(middle + 20 * np.sin(px / 40))), 2, colour, -1)
+    _, groups = group_image(page, None, LINK)
+    assert groups.count == 2
+
+
+@pytest.mark.parametrize("degrees", [-2.5, 1.2])
+def test_a_page_that_lies_askew(degrees):
+    sample = chart_sample(1)
+    pixels, labels = unpng(sample.image), draw_targets(sample).labels
+    turn = cv2.getRotationMatrix2D((320, 240), degrees, 1)
+    turned = cv2.warpAffine(pixels, turn, (640, 480), flags=cv2.INTER_LINEAR, borderValue=(255, 255, 255))
+    truth = cv2.warpAffine(labels, turn, (640, 480), flags=cv2.INTER_NEAREST)
+    answer = found(turned)
+    on = truth > 0
+    assert adjusted_rand_index(contingency(truth[on], answer[on])) > 0.9
+    assert answer.max() == truth.max(), "no axis is a line"
