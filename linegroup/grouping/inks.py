@@ -20,6 +20,9 @@ HUE = np.deg2rad(30)
 EQUAL = 5.0
 """Peaks nearer than this are one ink, whatever the picture looks like."""
 
+TURNS = 0.5
+"""Peaks are one ink, too, if this share of one's pixels lies right beside the other's."""
+
 REACH = 3
 """Antialiasing, blur and JPEG carry an ink this many pixels from the middle of its stroke."""
 
@@ -91,7 +94,11 @@ def separate_inks(
             if (
                 owner[j] == j
                 and _one_ink(peaks[j], peaks[k])
-                and (np.linalg.norm(peaks[j] - peaks[k]) < EQUAL or not _side_by_side(images[j], images[k]))
+                and (
+                    np.linalg.norm(peaks[j] - peaks[k]) < EQUAL
+                    or not _side_by_side(images[j], images[k])
+                    or _in_turns(images[j], images[k])
+                )
             ):
                 owner[k] = j
                 images[j] = images[j] | images[k]
@@ -142,6 +149,14 @@ def _image(xs: NDArray[np.int64], ys: NDArray[np.int64], size: tuple[int, ...]) 
     image = np.zeros(size, dtype=np.bool_)
     image[ys, xs] = True
     return image
+
+
+def _in_turns(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
+    """Whether two sets of pixels take turns along the same strokes: one ink, unevenly drawn or badly kept."""
+    if a.sum() < b.sum():
+        a, b = b, a
+    near = cv2.dilate(a.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    return float(near[b].mean()) > TURNS
 
 
 def _side_by_side(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
