@@ -125,13 +125,14 @@ def identity_switches(truth: Sequence[Curve], found: Sequence[Curve], tolerance:
         return float("nan")
     if not found:
         return 0.0
-    trees = [cKDTree(resample(curve)) for curve in found]
+    dense = [resample(curve) for curve in found]
+    tree = cKDTree(np.concatenate(dense))
+    owner = np.repeat(np.arange(len(found)), [len(points) for points in dense])
     least = max(1, round(tolerance / STEP))
     switches = []
     for curve in truth:
-        distance = np.stack([tree.query(resample(curve))[0] for tree in trees])
-        names = np.where(distance.min(axis=0) <= tolerance, distance.argmin(axis=0), -1)
-        names = names[names >= 0]
+        distance, nearest = tree.query(resample(curve), distance_upper_bound=tolerance)
+        names = owner[nearest[np.isfinite(distance)]]
         starts = np.flatnonzero(np.diff(names, prepend=-1))
         lasting = np.diff(np.append(starts, len(names))) >= least
         kept = names[starts[lasting]]
