@@ -40,7 +40,9 @@ def show_evaluation(evaluation: Evaluation) -> None:
 
     report, shards = evaluation.report, evaluation.shards
     record = evaluation.first.record
-    table = _table(f"{record.name} {record.version} on {report.pictures()} charts, {shards.split}", "metric", report)
+    table = _table(
+        f"{record.name} {record.version} on {report.pictures()} charts, {shards.split}", "metric", report.methods
+    )
     summaries = {method: report.summary(method) for method in report.methods}
     for name in SHOWN_METRICS:
         lower = name in LOWER_IS_BETTER
@@ -54,17 +56,19 @@ def show_evaluation(evaluation: Evaluation) -> None:
 
 
 def _show_tags(report: Report, metric: str, title: str) -> None:
-    table = _table(title, "tag (charts)", report)
+    # Methods without this metric (flat lines have no pixels) would only make the table wide.
+    methods = [method for method in report.methods if report.summary(method)[metric].count]
+    table = _table(title, "tag (charts)", methods)
     for tag in report.tags:
-        cells = [report.summary(method, tag)[metric] for method in report.methods]
+        cells = [report.summary(method, tag)[metric] for method in methods]
         table.add_row(f"{plain(tag)} ({report.pictures(tag)})", *_cells(cells, lower=False))
     output().print(table)
 
 
-def _table(title: str, first: str, report: Report) -> Table:
+def _table(title: str, first: str, methods: list[str]) -> Table:
     table = Table(title=plain(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
     table.add_column(first, no_wrap=True)
-    for method in report.methods:
+    for method in methods:
         table.add_column(plain(method), justify="right", no_wrap=True)
     return table
 
