@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +56,27 @@ def find_inks(
         own = ys[labels == name], xs[labels == name]
         strength = contrast[own]
         colours.append(np.median(vectors[own][strength >= np.quantile(strength, 0.6)], axis=0))
-        empty = np.ones(free.shape, dtype=np.uint8)
-        empty[own] = 0
-        away = cv2.distanceTransform(empty, cv2.DIST_L2, 3)[py, px]
-        cost = mixing_distance(vectors[py, px], colours[-1]) + PIXEL * away
-        costs.append(np.where(away <= REACH, cost, np.inf))
+        near, away = _near(own[1], own[0], px, py)
+        cost = np.full(len(py), np.inf, dtype=np.float32)
+        cost[near] = mixing_distance(vectors[py[near], px[near]], colours[-1]) + PIXEL * away
+        costs.append(cost)
     best = np.argmin(np.stack(costs), axis=0)
     return [_image(px[best == k], py[best == k], free.shape) for k in range(1, len(costs))], colours
+
+
+def _near(
+    xs: NDArray[np.int64], ys: NDArray[np.int64], px: NDArray[np.int64], py: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Which of the pixels `(px, py)` lie within `REACH` of those at `(xs, ys)`, and how far from them."""
+    left, top = int(xs.min()) - REACH, int(ys.min()) - REACH
+    width, height = int(xs.max()) + REACH + 1 - left, int(ys.max()) + REACH + 1 - top
+    empty = np.ones((height, width), dtype=np.uint8)
+    empty[ys - top, xs - left] = 0
+    away = np.asarray(cv2.distanceTransform(empty, cv2.DIST_L2, 3), dtype=np.float32)
+    inside = np.flatnonzero((px >= left) & (px < left + width) & (py >= top) & (py < top + height))
+    found = away[py[inside] - top, px[inside] - left]
+    close = found <= REACH
+    return inside[close], found[close]
 
 
 def core_pixels(contrast: NDArray[np.float32], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -87,7 +103,7 @@ def separate_inks(
     """
     labels, peaks = _peaks(vectors)
     order = list(range(len(peaks)))
-    images = [_image(xs[labels == k], ys[labels == k], size) for k in order]
+    spots = [_Spots(_image(xs[labels == k], ys[labels == k], size)) for k in order]
     owner = np.arange(len(peaks))
     for k in order[1:]:
         for j in range(k):
@@ -96,12 +112,12 @@ def separate_inks(
                 and _one_ink(peaks[j], peaks[k])
                 and (
                     np.linalg.norm(peaks[j] - peaks[k]) < EQUAL
-                    or not _side_by_side(images[j], images[k])
-                    or _in_turns(images[j], images[k])
+                    or not _side_by_side(spots[j], spots[k])
+                    or _in_turns(spots[j], spots[k])
                 )
             ):
                 owner[k] = j
-                images[j] = images[j] | images[k]
+                spots[j] = _Spots(spots[j].image | spots[k].image)
                 break
     return np.asarray(np.where(labels >= 0, owner[np.maximum(labels, 0)] if len(peaks) else -1, -1))
 
@@ -151,21 +167,33 @@ def _image(xs: NDArray[np.int64], ys: NDArray[np.int64], size: tuple[int, ...]) 
     return image
 
 
-def _in_turns(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
+class _Spots:
+    """The pixels of a peak; what is asked of them again and again is found once."""
+
+    def __init__(self, image: NDArray[np.bool_]) -> None:
+        self.image = image
+        self.count = int(np.count_nonzero(image))
+
+    @cached_property
+    def near(self) -> NDArray[np.bool_]:
+        """`(h, w)`, the pixels and those right beside them."""
+        return np.asarray(cv2.dilate(self.image.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+
+    @cached_property
+    def columns(self) -> NDArray[np.bool_]:
+        """`(w,)`, the columns that they are in, and those beside."""
+        inside = np.any(self.image, axis=0, keepdims=True).astype(np.uint8)
+        return np.asarray(cv2.dilate(inside, np.ones((1, 3), np.uint8))[0] > 0)
+
+
+def _in_turns(a: _Spots, b: _Spots) -> bool:
     """Whether two sets of pixels take turns along the same strokes: one ink, unevenly drawn or badly kept."""
-    if a.sum() < b.sum():
-        a, b = b, a
-    near = cv2.dilate(a.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    return float(near[b].mean()) > TURNS
+    a, b = (b, a) if a.count < b.count else (a, b)
+    return bool(a.near[b.image].mean() > TURNS)
 
 
-def _side_by_side(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
+def _side_by_side(a: _Spots, b: _Spots) -> bool:
     """Whether two sets of pixels run at different heights in the columns that they share."""
-    if a.sum() < b.sum():
-        a, b = b, a
-    near = cv2.dilate(a.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    columns = np.asarray(cv2.dilate(np.any(a, axis=0, keepdims=True).astype(np.uint8), np.ones((1, 3), np.uint8)) > 0)[
-        0
-    ]
-    apart = int((np.any(b & ~near, axis=0) & columns).sum())
-    return apart >= 8 and apart > 0.35 * int(np.any(b, axis=0).sum())
+    a, b = (b, a) if a.count < b.count else (a, b)
+    apart = int((np.any(b.image & ~a.near, axis=0) & a.columns).sum())
+    return apart >= 8 and apart > 0.35 * int(np.any(b.image, axis=0).sum())

@@ -46,6 +46,8 @@ def share_out(mask: Mask, lines: Sequence[Sequence[Chain]]) -> NDArray[np.int32]
 
     A line without chains is that of all the ink.
     """
+    if len(lines) == 1:
+        return mask.astype(np.int32)
     box = ink_box(mask)
     if mask[box].shape != mask.shape:
         whole = np.zeros(mask.shape, dtype=np.int32)

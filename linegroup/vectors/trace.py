@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from linegroup.grouping.chains import Chain, join_chains
 from linegroup.grouping.fragments import Pieces, pieces
 from linegroup.grouping.strokes import Strokes, find_strokes, without_hairs
+from linegroup.vectors.centring import centred
 from linegroup.vectors.pen import pen_ways, stroke_graph
 from linegroup.vectors.spikes import with_spikes
 
@@ -59,10 +60,10 @@ def trace(
 ) -> Traced:
     """The centre of a line's pixels, in order, straight through crossings and gaps.
 
-    The strokes of the pixels' skeleton are linked as when lines are grouped, then end to end with the nearest
-    whatever lies between. Each point moves across the line to the middle of the ink there, so that places are
-    finer than pixels; hairs, the outlines of marks and what else runs along beside a longer stroke are left out.
-    A line of nothing but marks goes from the middle of one to the middle of the next.
+    Each connected piece is followed as a pen would draw it, over all strokes of its skeleton; then the pieces are
+    joined end to end with the nearest, whatever lies between. Each point moves across the line to the middle of the
+    ink there, so that places are finer than pixels; hairs, the outlines of marks and what else runs along beside a
+    longer stroke are left out. A line of nothing but marks goes from the middle of one to the middle of the next.
 
     Args:
         xs: `(m,)` columns, m ≥ 1.
@@ -99,8 +100,7 @@ def _drawn(strokes: Strokes, ink: NDArray[np.float32], thickness: float) -> list
         first, last = strokes.nodes[way[0][0], int(way[0][1])], strokes.nodes[way[-1][0], 1 - int(way[-1][1])]
         ring = (len(way) == 1 and _is_ring(strokes.points[way[0][0]])) or (first == last and first >= 0)
         points = np.concatenate([strokes.points[k][::-1] if turned else strokes.points[k] for k, turned in way])
-        chain = Chain(points, (), thickness, bool(ring))
-        chains.append(replace(chain, points=_centred(chain, ink)))
+        chains.append(Chain(centred(points, ink, thickness, bool(ring)), (), thickness, bool(ring)))
     return chains
 
 
@@ -164,62 +164,6 @@ def _without_doubles(chains: Sequence[Chain]) -> list[Chain]:
         beside = [any(owner[i] < rank and kept[owner[i]] for i in found) for found in near]
         kept[rank] = np.mean(beside) < 0.8
     return [chains[k] for rank, k in enumerate(order) if kept[rank]]
-
-
-def _centred(chain: Chain, ink: NDArray[np.float32]) -> Points:
-    """A chain's points in the middle of the ink, and its open ends where the ink ends."""
-    points = chain.points
-    if len(points) < 3:
-        return points.copy()
-    reach = max(1, round(chain.thickness / 2 + 0.5))
-    middle = _middle(points, ink, reach)
-    before, after = np.roll(middle, 2, axis=0), np.roll(middle, -2, axis=0)
-    if not chain.closed:
-        before[:2], after[-2:] = middle[0], middle[-1]
-    along = after - before
-    along /= np.maximum(np.hypot(*along.T), 1e-9)[:, None]
-    moved = middle - points
-    # Along the line a point may stay where it is.
-    placed = points + moved - (moved * along).sum(axis=1, keepdims=True) * along
-    far = np.hypot(*(placed - points).T) > chain.thickness / 2 + 1
-    placed[far] = points[far]
-    if chain.closed:
-        return np.asarray(placed)
-    return np.concatenate(
-        [_outermost(placed, ink, chain.thickness), placed, _outermost(placed[::-1], ink, chain.thickness)]
-    )
-
-
-def _middle(points: Points, ink: NDArray[np.float32], reach: int) -> Points:
-    """Centres of mass of the ink within a square of 2 reach + 1 pixels around each point."""
-    x, y = points.astype(np.int64).T
-    steps = np.arange(-reach, reach + 1)
-    xs = np.clip(x[:, None] + steps, 0, ink.shape[1] - 1)
-    ys = np.clip(y[:, None] + steps, 0, ink.shape[0] - 1)
-    window = ink[ys[:, :, None], xs[:, None, :]]
-    total = np.maximum(window.sum(axis=(1, 2)), 1e-9)
-    cx = (window * xs[:, None, :]).sum(axis=(1, 2)) / total
-    cy = (window * ys[:, :, None]).sum(axis=(1, 2)) / total
-    return np.stack([cx, cy], axis=1)
-
-
-def _outermost(points: Points, ink: NDArray[np.float32], thickness: float) -> Points:
-    """`(0 or 1, 2)`, the end of the ink straight on from the first point: skeletons stop half a thickness before."""
-    back = points[min(len(points) - 1, int(thickness) + 3)]
-    way = points[0] - back
-    length = float(np.hypot(*way))
-    if length < 1:
-        return np.zeros((0, 2))
-    steps = np.arange(0.5, thickness + 1, 0.5)
-    ahead = points[0] + steps[:, None] * way / length
-    x, y = np.rint(ahead).astype(np.int64).T
-    inside = (x >= 0) & (y >= 0) & (x < ink.shape[1]) & (y < ink.shape[0])
-    lit = np.zeros(len(steps), dtype=np.bool_)
-    lit[inside] = ink[y[inside], x[inside]] > 0
-    count = int(np.argmin(lit)) if not lit.all() else len(lit)
-    # Round and projecting ends go half the thickness beyond the line's own, butt ones do not.
-    reached = steps[count - 1] - 3 * thickness / 8 if count else 0
-    return (points[0] + reached * way / length)[None] if reached > 0.25 else np.zeros((0, 2))
 
 
 def _end_to_end(chains: list[Chain]) -> Chain:
