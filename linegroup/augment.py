@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.config import AugmentConfig
-from linegroup.geometry import Size, apply_dihedral, crop_at, dihedral, scale_to, transform
+from linegroup.geometry import Affine, Size, apply_dihedral, crop_at, dihedral, scale_to, transform
 from linegroup.sample import Sample
 
 Pixels = NDArray[np.uint8]
@@ -25,8 +25,8 @@ def augment(sample: Sample, pixels: Pixels, config: AugmentConfig, rng: np.rando
     """One random variant of a sample.
 
     Order: crop (sized so that the zoom ends at `config.crop`), zoom, flip and quarter turns, then colour,
-    blur, noise and JPEG. A picture smaller than the crop stays smaller. Truth moves along exactly;
-    thickness scales.
+    blur, noise and JPEG. A picture smaller than the crop stays smaller, or with `config.fill` is set somewhere on a
+    page as large as the crop. Truth moves along exactly; thickness scales.
 
     Args:
         sample: The vectors; its `size` is that of `pixels`.
@@ -47,6 +47,9 @@ def augment(sample: Sample, pixels: Pixels, config: AugmentConfig, rng: np.rando
     affine = cut.then(scale_to((height, width), size)).then(dihedral(index, size))
     pixels = _resize(pixels[y : y + height, x : x + width], size)
     pixels = apply_dihedral(index, pixels)
+    if config.fill and config.crop:
+        page, pixels = _set_on_page(pixels, config.crop, rng)
+        affine = affine.then(page)
     return transform(sample, affine), _change_pixels(pixels, config, rng)
 
 
@@ -72,6 +75,17 @@ def _cut_side(wanted: int, whole: int, zoom: float) -> tuple[int, int]:
     """Pixels to cut from a side of `whole`, and pixels they become: `wanted`, or fewer where there are too few."""
     cut = max(1, round(wanted / zoom))
     return (cut, wanted) if cut <= whole else (whole, min(wanted, max(1, round(whole * zoom))))
+
+
+def _set_on_page(pixels: Pixels, size: Size, rng: np.random.Generator) -> tuple[Affine, Pixels]:
+    """The picture somewhere on a page of `size`, no smaller than it, of the usual colour of its border."""
+    height, width = pixels.shape[:2]
+    top, left = (int(n) for n in rng.integers(0, [size[0] - height + 1, size[1] - width + 1]))
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    page = np.empty((*size, 3), dtype=np.uint8)
+    page[:] = np.median(border, axis=0)
+    page[top : top + height, left : left + width] = pixels
+    return crop_at(-left, -top, size), page
 
 
 def _draw_corner(sample: Sample, cut: Size, rng: np.random.Generator) -> tuple[int, int]:

@@ -66,6 +66,7 @@ class AugmentConfig(Section):
 
     enabled: bool = True
     crop: tuple[Side, Side] | None = Setting((256, 320), description="(height, width) of training crops; null: whole.")
+    fill: bool = Setting(False, description="Set pictures smaller than the crop on a page as large as it: no padding.")
     flip: Share = Setting(0.5, ge=0, le=1)
     rotate90: Share = Setting(0.1, ge=0, le=1)
     scale: tuple[Zoom, Zoom] = Setting((0.7, 1.4), description="Range of the random zoom; (1, 1) switches it off.")
@@ -88,7 +89,8 @@ class ModelConfig(Section):
     """Backbone and heads."""
 
     backbone: str = "small_unet"
-    width: int = Setting(16, ge=1, le=512, description="Channels of the first level; doubles at each pooling.")
+    width: int = Setting(16, ge=1, le=512, description="Channels of the first level.")
+    growth: float = Setting(2.0, ge=1, le=4, description="Channels grow by this factor at each pooling.")
     depth: int = Setting(4, ge=1, le=7, description="Number of poolings.")
     emb_dim: int = Setting(8, ge=1, le=64, description="Embedding size per pixel.")
     coordinates: bool = Setting(
@@ -106,9 +108,16 @@ class LossConfig(Section):
     variance: float = Setting(1.0, ge=0)
     distance: float = Setting(1.0, ge=0)
     regularization: float = Setting(0.001, ge=0)
+    near: float = Setting(0.0, ge=0, description="Contrast of pixels up to 34 apart; 0: none.")
     foreground: float = Setting(1.0, ge=0)
     crossing: float = Setting(1.0, ge=0)
     tangent: float = Setting(1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _margins_leave_room(self) -> LossConfig:
+        if self.near and self.delta_d < self.delta_v:
+            raise ValueError("loss.near needs loss.delta_d to be at least loss.delta_v: else no pair can cost nothing")
+        return self
 
 
 class GroupingConfig(Section):
@@ -181,6 +190,9 @@ class TrainingConfig(Section):
     """The training run."""
 
     out: str = Setting("runs/train", description="Run folder: checkpoints, artifact, pictures.")
+    init: str | None = Setting(
+        None, description="Begin with the weights of a model: pretrained, an artifact folder, models:/NAME@ALIAS."
+    )
     epochs: int = Setting(10, ge=1)
     max_steps: int = Setting(0, ge=0, description="Stop after this many optimizer steps; 0: after `epochs`.")
     batch_size: int = Setting(4, ge=1, description="Samples per worker and step.")

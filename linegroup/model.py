@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,27 @@ from linegroup.sample import Maps
 
 if TYPE_CHECKING:
     from linegroup.batches import Batch
+
+
+LARGEST = 3_000_000
+"""Pixels of the largest picture that goes through the network in one piece."""
+
+TILE = 1024
+"""Side of the pieces of larger ones, about."""
+
+
+class _Tile(NamedTuple):
+    """A piece of a picture, each part as slices of rows and columns.
+
+    Attributes:
+        seen: What the network sees, in the picture.
+        within: What of that is kept, in the piece.
+        place: Where it belongs, in the picture.
+    """
+
+    seen: tuple[slice, slice]
+    within: tuple[slice, slice]
+    place: tuple[slice, slice]
 
 
 class LineModel(nn.Module):
@@ -77,6 +98,9 @@ class LineModel(nn.Module):
     def maps(self, pixels: NDArray[np.uint8]) -> Maps:
         """What the model says of one picture `(height, width, 3) uint8` RGB, on the device it is on.
 
+        A large picture goes through the network in tiles that overlap by all that a pixel can see, so that the answer
+        is that of the whole picture in little memory (up to rounding). Coordinate channels need the whole picture.
+
         Runs in evaluation mode and leaves every part in the mode it was in. A head that the model lacks
         leaves its map neutral: an embedding with D = 0, a foreground of ones, no crossings, no
         directions.
@@ -87,12 +111,29 @@ class LineModel(nn.Module):
         if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1 or pixels.dtype != np.uint8:
             raise UserError(f"A picture must be (height, width, 3) uint8; got {pixels.shape} {pixels.dtype}.")
         size = pixels.shape[:2]
+        whole = self.config.coordinates or size[0] * size[1] <= LARGEST
         with evaluating(self), torch.inference_mode():
-            prediction = self(image_tensor(pixels[None], self.device))
-            found = {"embedding": torch.zeros(1, 0, *size), "foreground": torch.ones(1, *size)}
-            for name, head in self._heads():
-                found |= head.decode(prediction[name])
-            return Maps(**{name: np.ascontiguousarray(value[0].cpu().numpy()) for name, value in found.items()})
+            if whole:
+                return Maps(**self._decoded(pixels))
+            tiles = ((tile, self._decoded(pixels[tile.seen])) for tile in self._tiles(size[0], size[1]))
+            return Maps(**_joined(tiles, (size[0], size[1])))
+
+    def _decoded(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """The maps of one picture by name, as `Maps` takes them."""
+        prediction = self(image_tensor(pixels[None], self.device))
+        size = pixels.shape[:2]
+        found = {"embedding": torch.zeros(1, 0, *size), "foreground": torch.ones(1, *size)}
+        for name, head in self._heads():
+            found |= head.decode(prediction[name])
+        return {name: np.ascontiguousarray(value[0].cpu().numpy()) for name, value in found.items()}
+
+    def _tiles(self, height: int, width: int) -> Iterator[_Tile]:
+        cell = self.backbone.multiple
+        side, margin = cell * max(1, TILE // cell), cell * -(-self.backbone.reach // cell)
+        for y in range(0, height, side):
+            for x in range(0, width, side):
+                rows, columns = _around(y, side, margin, height), _around(x, side, margin, width)
+                yield _Tile(*zip(rows, columns, strict=True))
 
     def batch_tensors(self, batch: Batch, device: torch.device | str) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """A batch on `device`, as `forward` and `loss` take it.
@@ -117,6 +158,26 @@ class LineModel(nn.Module):
 def image_tensor(pixels: NDArray[np.uint8], device: torch.device | str) -> Tensor:
     """Pictures `(B, H, W, 3) uint8` as `(B, 3, H, W)` float32 in [0, 1] on `device`, channels last."""
     return _tensor(pixels, device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def _around(start: int, side: int, margin: int, whole: int) -> tuple[slice, slice, slice]:
+    """Along one axis: what is seen, what of that is kept, and its place."""
+    stop = min(start + side, whole)
+    first, last = max(0, start - margin), min(whole, stop + margin)
+    return slice(first, last), slice(start - first, stop - first), slice(start, stop)
+
+
+def _joined(
+    tiles: Iterable[tuple[_Tile, dict[str, NDArray[np.float32]]]], size: tuple[int, int]
+) -> dict[str, NDArray[np.float32]]:
+    """The maps `(…, height, width)` of a picture from those of its tiles."""
+    whole: dict[str, NDArray[np.float32]] = {}
+    for tile, maps in tiles:
+        for name, values in maps.items():
+            if name not in whole:
+                whole[name] = np.zeros((*values.shape[:-2], *size), dtype=np.float32)
+            whole[name][(..., *tile.place)] = values[(..., *tile.within)]
+    return whole
 
 
 @contextmanager

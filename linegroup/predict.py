@@ -24,7 +24,7 @@ from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups, Maps
 from linegroup.sources.coco_masks import characters
-from linegroup.training.artifact import load_artifact
+from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
 from linegroup.training.runtime import choose_device
 from linegroup.training.tracking import resolve_model
 from linegroup.vectors.trace import trace
@@ -39,8 +39,8 @@ from linegroup.wire import (
     to_json,
 )
 
-PRETRAINED = Path(__file__).parent / "pretrained"
-"""Artifact folder of the packaged model, once there is one."""
+NO_MODEL = "none"
+"""In place of a model's name: nothing learned."""
 
 WITHOUT_MODEL = GroupingConfig(method="link", candidates="non_background")
 """What finds lines without a model: nothing learned."""
@@ -151,10 +151,9 @@ class Predictor:
     ) -> Predictor:
         """A predictor from an artifact folder, `models:/name@alias`, `models:/name/version` or a run id.
 
-        Without a reference: the packaged model, and as long as there is none, the grouper `link`.
-
         Args:
-            reference: Which model.
+            reference: Which model; `pretrained`: the packaged one; `none`: the grouper `link` alone. Default: the
+                packaged one where there is one.
             device: Where the network runs: auto, cpu, cuda, cuda:1, …
             overrides: Grouping settings to change: `grouping.eps=0.4`.
             tracking: Where the registry is; default: the environment's `MLFLOW_TRACKING_URI`, else the local one.
@@ -162,10 +161,11 @@ class Predictor:
         Raises:
             UserError: no such model, a damaged one, an unknown setting or a value out of range.
         """
-        if reference is None and not PRETRAINED.is_dir():
+        if reference is None:
+            reference = PRETRAINED if is_artifact(PRETRAINED_FOLDER) else NO_MODEL
+        if reference == NO_MODEL:
             return cls.without_model(change_grouping(WITHOUT_MODEL, overrides))
-        folder = PRETRAINED if reference is None else resolve_model(reference, tracking or TrackingConfig())
-        artifact = load_artifact(folder)
+        artifact = load_artifact(resolve_model(reference, tracking or TrackingConfig()))
         return cls(
             artifact.build(choose_device(device)),
             change_grouping(artifact.grouping, overrides),

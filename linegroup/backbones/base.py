@@ -12,9 +12,13 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         channels: F, number of features per pixel.
+        multiple: Where pooling cells begin: at multiples of so many pixels.
+        reach: A pixel's features depend on nothing further away than so many pixels along x or y.
     """
 
     channels: int
+    multiple: int
+    reach: int
 
     @abstractmethod
     def forward(self, image: Tensor, inside: Tensor | None = None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ COORDINATE_UNIT = 256.0
 class SmallUNet(Backbone):
     """Encoder with max pooling, bottleneck, decoder of transposed convolutions with skips.
 
-    Level i has `width * 2**i` channels, i = 0..depth; the last one is the bottleneck. The picture is
+    Level i has about `width * growth**i` channels, i = 0..depth; the last one is the bottleneck. The picture is
     padded at the right and at the bottom to a multiple of `2**depth` and cut back at the end. Padding,
     that of the batch and our own, is 0 before every convolution, as what lies beyond the border is.
 
@@ -30,14 +32,15 @@ class SmallUNet(Backbone):
         super().__init__()
         self.channels = config.width
         self.multiple = 2**config.depth
+        self.reach = max(max(receptive_field(config.depth, position)) for position in range(self.multiple))
         self.coordinates = config.coordinates
-        sizes = [config.width * 2**level for level in range(config.depth + 1)]
+        sizes = level_channels(config)
         inputs = [5 if config.coordinates else 3, *sizes[:-1]]
         pairs = list(zip(inputs, sizes, strict=True))
         self.encoder = nn.ModuleList(ConvBlock(a, b, config.norm) for a, b in pairs[:-1])
         self.bottleneck = ConvBlock(*pairs[-1], config.norm)
         # Index = level: up[i] leads from level i + 1 to level i, decoder[i] joins it with the skip.
-        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * size, size, 2, stride=2) for size in sizes[:-1])
+        self.up = nn.ModuleList(nn.ConvTranspose2d(below, size, 2, stride=2) for size, below in pairwise(sizes))
         self.decoder = nn.ModuleList(ConvBlock(2 * size, size, config.norm) for size in sizes[:-1])
         kaiming(self)
 
@@ -80,6 +83,12 @@ class SmallUNet(Backbone):
             every = mask.expand(-1, block.channels, -1, -1)
             masks.append(every.contiguous(memory_format=_format_of(image)))
         return masks
+
+
+def level_channels(config: ModelConfig) -> list[int]:
+    """Channels of each level, the first to the bottleneck; multiples of 8 where `width` is one: kernels like these."""
+    unit = 8 if config.width % 8 == 0 else 1
+    return [unit * round(config.width * config.growth**level / unit) for level in range(config.depth + 1)]
 
 
 def receptive_field(depth: int, position: int = 0) -> tuple[int, int]:

@@ -26,8 +26,8 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="Artifact folder, models:/NAME@ALIAS, models:/NAME/VERSION or a run id; default: the packaged model, and"
-        " as long as there is none, the grouper link (colour and shape, nothing learned).",
+        help="Artifact folder, models:/NAME@ALIAS, models:/NAME/VERSION, a run id, `pretrained` (the packaged model) or"
+        " `none` (the grouper link: colour and shape, nothing learned). Default: pretrained where there is one, else none.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, …")]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from linegroup.config import LossConfig, ModelConfig
 from linegroup.heads.base import Head
 from linegroup.losses.discriminative import discriminative_loss
+from linegroup.losses.near_pairs import near_pairs_loss
 from linegroup.losses.selection import select_pixels
 
 
@@ -36,19 +37,18 @@ class EmbeddingHead(Head):
         return embedding
 
     def loss(self, prediction: Tensor, targets: Mapping[str, Tensor], inside: Tensor | None) -> dict[str, Tensor]:
-        """Terms `variance`, `distance`, `regularization`; `labels` are 0 where a pixel is not trained on."""
+        """Terms `variance`, `distance`, `regularization`, `near` if it has a weight; `labels` are 0 where untrained."""
         labels = targets["labels"]
         trained = labels > 0 if inside is None else (labels > 0) & inside
         index = trained.flatten().nonzero().squeeze(1)
-        terms = discriminative_loss(
-            select_pixels(prediction, index),
-            labels.flatten().index_select(0, index),
-            index // labels[0].numel(),
-            len(labels),
-            delta_v=self.loss_config.delta_v,
-            delta_d=self.loss_config.delta_d,
-        )
-        return terms._asdict()
+        features = select_pixels(prediction, index)
+        ids = labels.flatten().index_select(0, index)
+        margins = {"delta_v": self.loss_config.delta_v, "delta_d": self.loss_config.delta_d}
+        terms = discriminative_loss(features, ids, index // labels[0].numel(), len(labels), **margins)._asdict()
+        if self.loss_config.near:
+            batch, height, width = labels.shape
+            terms["near"] = near_pairs_loss(features, ids, index, (batch, height, width), **margins)
+        return terms
 
     def decode(self, prediction: Tensor) -> dict[str, Tensor]:
         """`embedding (B, D, H, W)`."""

@@ -40,6 +40,12 @@ GROUPING = "grouping.json"
 METRICS = "metrics.json"
 FILES = (CONFIG, WEIGHTS, GROUPING, METRICS)
 
+PRETRAINED = "pretrained"
+"""The packaged model's name."""
+
+PRETRAINED_FOLDER = Path(__file__).parents[1] / PRETRAINED
+"""Its artifact folder."""
+
 SCHEMA_NAME = "linegroup.artifact"
 SCHEMA_VERSION = 1
 

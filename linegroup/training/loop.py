@@ -44,6 +44,7 @@ from linegroup.training.data import (
 from linegroup.training.reporting import Reporter, SilentReporter
 from linegroup.training.resume import prepare_resume
 from linegroup.training.runtime import Runtime, choose_device
+from linegroup.training.starting import as_started, load_start
 from linegroup.training.stepping import Stepper
 from linegroup.training.tracking import Tracker, start_tracker, tracking_uri
 from linegroup.training.validation import merit, shown_scores, validate
@@ -119,6 +120,7 @@ def prepare_run(config: Config, world: int = 1) -> Config:
     Raises:
         UserError: no data, no such category, or `training.resume` does not fit the state of `training.out`.
     """
+    config = as_started(config)
     training = config.training
     out = Path(training.out).absolute()
     uri = tracking_uri(config.tracking) if config.tracking.enabled else config.tracking.uri
@@ -181,6 +183,7 @@ class _Run:
         self.total = run_length(config, runtime.world)
         torch.manual_seed(mixed_seed(config.training.seed))
         self.model = LineModel(config.model, config.loss).to(runtime.device)
+        load_start(self.model, config)
         self.stepper = Stepper(self.model, runtime.wrap, config.training, runtime.device)
         self.best: tuple[float, float] | None = None
         self.metrics: dict[str, float] = {}

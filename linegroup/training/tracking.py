@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from linegroup.config import Config, TrackingConfig, flat
 from linegroup.errors import UserError
 from linegroup.files import write_text
-from linegroup.training.artifact import Artifact, is_artifact, load_artifact
+from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, Artifact, is_artifact, load_artifact
 from linegroup.training.code_version import git_commit
 
 if TYPE_CHECKING:
@@ -201,13 +201,13 @@ def resolve_model(reference: str, config: TrackingConfig | None = None) -> Path:
     """The artifact folder that a reference means, downloaded where it is not here.
 
     Args:
-        reference: A folder, `models:/name@alias`, `models:/name/version`, or a run id.
+        reference: `pretrained`, a folder, `models:/name@alias`, `models:/name/version`, or a run id.
         config: Where the registry is.
 
     Raises:
         UserError: there is no such thing; the message says what was looked for, and where.
     """
-    folder = Path(reference)
+    folder = PRETRAINED_FOLDER if reference == PRETRAINED else Path(reference)
     if is_artifact(folder):
         return folder.absolute()
     uri = tracking_uri(config or TrackingConfig())
@@ -220,8 +220,8 @@ def resolve_model(reference: str, config: TrackingConfig | None = None) -> Path:
     if folder.is_dir():
         raise UserError(f"{folder} is no model: it has no artifact.json. Give the `artifact` folder of a training run.")
     raise UserError(
-        f"There is no model {reference!r}: no such folder, and neither models:/name@alias, models:/name/version nor a"
-        " run id (32 hexadecimal digits)."
+        f"There is no model {reference!r}: no such folder, and neither pretrained, models:/name@alias,"
+        " models:/name/version nor a run id (32 hexadecimal digits)."
     )
 
 

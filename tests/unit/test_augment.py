@@ -148,3 +148,23 @@ def test_tiny_pictures(size):
         moved, pixels = augment(sample, unpng(sample.image), AugmentConfig(), np.random.default_rng(seed))
         assert pixels.shape == (*moved.size, 3)
         assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_small_pictures_are_set_on_a_page_that_holds_their_truth(seed):
+    sample = thick(seed)
+    pixels = unpng(sample.image)
+    options = {"crop": (128, 160), "fill": True, "scale": (0.6, 1.2), "flip": 0.5, "rotate90": 0.5}
+    changed, filled = augment(sample, pixels, config(**options), np.random.default_rng(seed))
+    assert filled.shape == (128, 160, 3)
+    assert changed.size == (128, 160)
+    assert agreement(changed, filled) > 0.8
+
+
+def test_the_page_has_the_colour_of_the_border():
+    sample = thick()
+    pixels = unpng(sample.image)
+    pixels = np.where(pixels.min(axis=2, keepdims=True) > 250, np.uint8([30, 40, 60]), pixels)
+    _, filled = augment(sample, pixels, config(crop=(128, 160), fill=True), np.random.default_rng(0))
+    outside = (filled == (30, 40, 60)).all(axis=2).mean()
+    assert outside > 0.6

@@ -8,7 +8,7 @@ from torch import nn
 
 from linegroup.backbones import BACKBONES, build_backbone
 from linegroup.backbones.blocks import ConvBlock, MaskedBatchNorm
-from linegroup.backbones.small_unet import receptive_field
+from linegroup.backbones.small_unet import level_channels, receptive_field
 from linegroup.config import ModelConfig
 from linegroup.errors import UserError
 
@@ -318,3 +318,18 @@ def test_blocks_clear_their_padding():
         block = ConvBlock(2, 4, norm)
         for mode in (True, False):
             assert (block.train(mode)(torch.rand(1, 2, 6, 6), mask)[..., 3:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "growth", "depth", "channels"),
+    [(16, 2.0, 4, [16, 32, 64, 128, 256]), (16, 1.6, 5, [16, 24, 40, 64, 104, 168]), (3, 2.0, 2, [3, 6, 12])],
+)
+def test_channels_of_the_levels(width, growth, depth, channels):
+    assert level_channels(ModelConfig(width=width, growth=growth, depth=depth)) == channels
+
+
+def test_channels_may_grow_by_less_than_twice():
+    config = ModelConfig(width=8, growth=1.5, depth=3)
+    model = build_backbone(config).eval()
+    assert model(torch.rand(1, 3, 33, 40)).shape == (1, 8, 33, 40)
+    assert model.bottleneck.channels == 24

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import linegroup.model
 from linegroup.config import LossConfig, ModelConfig
 from linegroup.errors import UserError
 from linegroup.heads import HEADS
@@ -117,6 +118,21 @@ def test_maps_of_any_size(size):
     assert maps.embedding.dtype == maps.foreground.dtype == np.float32
     assert maps.embedding.flags.c_contiguous
     assert 0 <= maps.foreground.min() <= maps.foreground.max() <= 1
+
+
+@pytest.mark.parametrize("size", [(150, 211), (64, 300), (97, 33)])
+def test_tiles_answer_as_the_whole_picture(size, monkeypatch):
+    model = build(depth=3, heads=("embedding", "foreground", "crossing", "tangent"))
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    whole = model.maps(pixels)
+    monkeypatch.setattr(linegroup.model, "LARGEST", 1000)
+    monkeypatch.setattr(linegroup.model, "TILE", 48)
+    tiled = model.maps(pixels)
+    for name in ("embedding", "foreground", "crossing", "tangent"):
+        assert np.allclose(getattr(tiled, name), getattr(whole, name), atol=1e-5), name
+    # Tiles that overlap by less than what a pixel sees would not.
+    monkeypatch.setattr(model.backbone, "reach", 8)
+    assert not np.allclose(model.maps(pixels).embedding, whole.embedding, atol=1e-3) or size[1] < 48
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))

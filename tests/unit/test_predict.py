@@ -19,6 +19,7 @@ from linegroup.images import ImageError
 from linegroup.model import LineModel
 from linegroup.predict import Predictor, change_grouping, is_done, write_prediction
 from linegroup.testing import draw_sample, parallel_lines, unpng
+from linegroup.training import tracking
 from linegroup.training.artifact import save_artifact
 from linegroup.wire import from_json
 
@@ -198,9 +199,8 @@ def test_what_is_done(predictor, tmp_path):
     assert not is_done(predictor, path, tmp_path, "a")
 
 
-def test_without_a_model_the_grouper_link(monkeypatch, tmp_path):
-    monkeypatch.setattr(linegroup.predict, "PRETRAINED", tmp_path / "none")
-    predictor = Predictor.load(overrides=["grouping.min_pixels=3"])
+def test_without_a_model_the_grouper_link():
+    predictor = Predictor.load("none", overrides=["grouping.min_pixels=3"])
     assert predictor.model is None
     assert predictor.name == predictor.grouping.method == linegroup.predict.WITHOUT_MODEL.method
     assert predictor.grouping.min_pixels == 3
@@ -212,8 +212,9 @@ def test_without_a_model_the_grouper_link(monkeypatch, tmp_path):
 
 
 def test_the_packaged_model_is_the_default(monkeypatch, artifact):
-    monkeypatch.setattr(linegroup.predict, "PRETRAINED", artifact)
-    assert Predictor.load(device="cpu").version == "v7"
+    monkeypatch.setattr(tracking, "PRETRAINED_FOLDER", artifact)
+    monkeypatch.setattr(linegroup.predict, "PRETRAINED_FOLDER", artifact)
+    assert Predictor.load(device="cpu").version == Predictor.load("pretrained", "cpu").version == "v7"
 
 
 def test_a_model_and_its_own_settings(artifact):
