@@ -158,6 +158,11 @@ class GroupingConfig(Section):
     crossing_threshold: float = Setting(
         0.5, gt=0, description="Candidates that are crossings with this probability are assigned after the clustering."
     )
+    embedding_cost: float = Setting(
+        4.0,
+        ge=0,
+        description="Link: what unlike embeddings add to the cost of a link at most; usual links cost 1.",
+    )
     max_candidate_points: int = Setting(
         500_000, ge=1, description="More candidates are sampled (seeded); the rest join the nearest cluster."
     )

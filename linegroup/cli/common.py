@@ -27,7 +27,7 @@ ModelOption = Annotated[
         "-m",
         metavar="MODEL",
         help="Artifact folder, models:/NAME@ALIAS, models:/NAME/VERSION, a run id, `pretrained` (the packaged model) or"
-        " `none` (the grouper link: colour and shape, nothing learned). Default: pretrained where there is one, else none.",
+        " `none` (the grouper link: colour and shape, nothing learned). Default: pretrained where there is one.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, …")]

@@ -98,8 +98,8 @@ def predict(
     from linegroup.predict import Predictor
 
     predictor = Predictor.load(model, device, overrides or ())
-    if predictor.model is None:
-        note(f"No model given, and none is packaged yet: the {predictor.name} grouper, which has learned nothing.")
+    if predictor.model is None and model is None:
+        note(f"No model is packaged here: the {predictor.name} grouper, which has learned nothing.")
     outcome = run(pictures, out, predictor, skip_existing, export)
     if as_json:
         record = {"name": predictor.name, "version": predictor.version}

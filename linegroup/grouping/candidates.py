@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
 from linegroup.grouping.ink import Picture
+from linegroup.grouping.strokes import ink_pixels
 from linegroup.sample import Field, Maps
 
 Pixels = NDArray[np.uint8]
@@ -73,7 +74,7 @@ def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Fie
     if config.candidates not in CANDIDATES:
         raise unknown_name("candidate method", config.candidates, CANDIDATES)
     picture = Picture(pixels)
-    ys, xs = np.nonzero(CANDIDATES[config.candidates](picture, maps, config))
+    ys, xs = ink_pixels(CANDIDATES[config.candidates](picture, maps, config))
     if maps is None:
         features, foreground = np.zeros((len(ys), 0), dtype=np.float32), np.ones(len(ys), dtype=np.float32)
         crossing, tangent = np.zeros(len(ys), dtype=np.float32), np.zeros((len(ys), 2), dtype=np.float32)
@@ -82,4 +83,4 @@ def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Fie
         crossing, tangent = maps.crossing[ys, xs], np.ascontiguousarray(maps.tangent[:, ys, xs].T)
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
     size = (pixels.shape[0], pixels.shape[1])
-    return Field(positions, features, foreground, picture.lab[ys, xs], size, picture.page, crossing, tangent)
+    return Field(positions, features, foreground, picture.colours_at(ys, xs), size, picture.page, crossing, tangent)

@@ -36,9 +36,6 @@ FORCED = 3.4
 AT_JUNCTION, FREE = 1.8, 1.0
 """What an end costs that is linked to none."""
 
-UNALIKE = 4.0
-"""What embeddings add to a link's cost at most."""
-
 _SURE = 0.3
 """Length of a tangent vector from which it is believed."""
 
@@ -52,12 +49,14 @@ class Looks:
         features: `(N, D) float32`, embeddings.
         tangent: `(N, 2) float32`, as in `Field`.
         apart: Distance of embeddings from which on they are of two lines.
+        unalike: What embeddings add to a link's cost at most.
     """
 
     where: NDArray[np.int32]
     features: NDArray[np.float32]
     tangent: NDArray[np.float32]
     apart: float
+    unalike: float
 
     def mean(self, points: Points) -> Points:
         """Mean embedding `(D,)` along points `(n, 2)` that are pixels; NaN where unknown."""
@@ -69,7 +68,7 @@ class Looks:
         if not self.features.shape[1]:
             return np.zeros(len(one))
         away = np.nan_to_num(np.linalg.norm(one - other, axis=1)) / self.apart
-        return np.asarray(UNALIKE * np.clip(away - 0.25, 0, 1))
+        return np.asarray(self.unalike * np.clip(away - 0.25, 0, 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from linegroup.compiling import compiled
+from linegroup.grouping.inks import Tones, lengths
+from linegroup.grouping.strokes import ink_box, ink_pixels
 
 Mask = NDArray[np.bool_]
 Size = tuple[int, int]
@@ -34,51 +40,184 @@ class Pieces:
     """The 8-connected pieces of a mask.
 
     Attributes:
-        image: `(h, w) int32`, 0 = none, 1..n.
+        runs: `(r, 4) int32`, the rows of pixels that they are made of, in raster order: row, first column, the
+            column after the last, number of the piece (1..n).
         boxes: `(n, 4)`, x, y, width, height.
         areas: `(n,)`, pixels.
+        size: `(h, w)` of the mask.
     """
 
-    image: NDArray[np.int32]
+    runs: NDArray[np.int32]
     boxes: NDArray[np.int32]
     areas: NDArray[np.int32]
+    size: Size
+
+    @cached_property
+    def image(self) -> NDArray[np.int32]:
+        """`(h, w)`, 0 = none, 1..n."""
+        image = np.zeros(self.size, dtype=np.int32)
+        _fill(image, self.runs, np.arange(len(self.areas) + 1, dtype=np.int32))
+        return image
 
     def select(self, chosen: Mask) -> Mask:
         """The pixels of the pieces where `chosen (n,)`."""
-        return np.asarray(np.concatenate([[False], chosen])[self.image])
+        image = np.zeros(self.size, dtype=np.uint8)
+        _fill(image, self.runs, np.append(np.uint8(0), chosen.astype(np.uint8)))
+        return image.view(np.bool_)
+
+    def pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Rows, columns and pieces (0..n-1) of all pixels `(m,)`, in raster order."""
+        y, first, past, number = self.runs.astype(np.int64).T
+        lengths = past - first
+        before = np.cumsum(lengths) - lengths
+        columns = np.arange(int(lengths.sum())) + np.repeat(first - before, lengths)
+        return np.repeat(y, lengths), columns, np.repeat(number - 1, lengths)
+
+    def numbers_at(self, ys: NDArray[np.integer[Any]], xs: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """`(m,)`, which piece (1..n) each place is in; all of them are in some piece."""
+        starts = self.runs[:, 0].astype(np.int64) * self.size[1] + self.runs[:, 1]
+        run = np.searchsorted(starts, ys.astype(np.int64) * self.size[1] + xs, side="right") - 1
+        return np.asarray(self.runs[run, 3], dtype=np.int64)
 
 
 def pieces(mask: Mask) -> Pieces:
-    """The 8-connected pieces of a mask."""
-    _, image, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    numbers, table = np.asarray(image, dtype=np.int32), np.asarray(stats, dtype=np.int32)
-    return Pieces(numbers, table[1:, :4], table[1:, 4])
+    """The 8-connected pieces of a mask, numbered as `cv2.connectedComponents` does: by their first 2x2 block."""
+    runs, boxes, areas, block = _name_pieces(np.ascontiguousarray(mask).view(np.uint8))
+    order = np.argsort(block, kind="stable")
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(1, len(order) + 1)
+    runs[:, 3] = rank[runs[:, 3]]
+    return Pieces(runs, boxes[order], areas[order], (mask.shape[0], mask.shape[1]))
 
 
-def filled_areas(vectors: NDArray[np.float32], ink: Mask) -> Mask:
-    """Bands, bars and panels: `(h, w) bool`, ink of the colours that fill discs wider than any line.
+@compiled
+def _name_pieces(
+    mask: NDArray[np.uint8],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """Runs of pixels and which piece each is of (0..n-1), boxes and areas of the pieces, their first 2x2 blocks."""
+    height, width = mask.shape
+    count = 0
+    for y in range(height):
+        count += mask[y, 0] if width else 0
+        for x in range(1, width):
+            count += mask[y, x] & (mask[y, x - 1] ^ 1)
+    runs = np.empty((count, 4), dtype=np.int32)
+    parent = np.arange(count)
+    at, above, row = 0, 0, 0
+    for y in range(height):
+        # Runs `above..row` are those of the row before.
+        above, row = row, at
+        x = 0
+        while x < width:
+            if mask[y, x] == 0:
+                x += 1
+                continue
+            first = x
+            while x < width and mask[y, x]:
+                x += 1
+            runs[at, 0], runs[at, 1], runs[at, 2] = y, first, x
+            while above < row and (runs[above, 0] < y - 1 or runs[above, 2] < first):
+                above += 1
+            touching = above
+            while touching < row and runs[touching, 1] <= x:
+                one, other = touching, at
+                while parent[one] != one:
+                    parent[one] = parent[parent[one]]
+                    one = parent[one]
+                while parent[other] != other:
+                    parent[other] = parent[parent[other]]
+                    other = parent[other]
+                parent[max(one, other)] = min(one, other)
+                touching += 1
+            at += 1
+    number = 0
+    for k in range(count):
+        if parent[k] == k:
+            runs[k, 3] = number
+            number += 1
+        else:
+            runs[k, 3] = runs[parent[k], 3]
+    boxes = np.zeros((number, 4), dtype=np.int32)
+    areas = np.zeros(number, dtype=np.int32)
+    block = np.empty(number, dtype=np.int64)
+    for k in range(count):
+        y, first, past, n = runs[k]
+        key = (y // 2) * np.int64(width) + first // 2
+        if areas[n] == 0:
+            boxes[n] = first, y, past, y
+            block[n] = key
+        boxes[n, 0], boxes[n, 2], boxes[n, 3] = min(boxes[n, 0], first), max(boxes[n, 2], past), y
+        block[n] = min(block[n], key)
+        areas[n] += past - first
+    boxes[:, 2] -= boxes[:, 0]
+    boxes[:, 3] -= boxes[:, 1] - 1
+    return runs, boxes, areas, block
 
-    Args:
-        vectors: `(h, w, 3)`, colours.
-        ink: `(h, w)`, where to look.
-    """
-    every = max(1, _thickness(ink.shape) // FILL)
+
+@compiled
+def _fill(image: NDArray[Any], runs: NDArray[np.int32], values: NDArray[Any]) -> None:
+    """Write the value of its piece (`values[0]` is of none) into each run, where that is not 0."""
+    for k in range(len(runs)):
+        value = values[runs[k, 3]]
+        if value:
+            image[runs[k, 0], runs[k, 1] : runs[k, 2]] = value
+
+
+def filled_areas(tones: Tones, ink: Mask) -> Mask:
+    """Bands, bars and panels: `(h, w) bool`, ink of the colours that fill discs wider than any line."""
+    side = _thickness(ink.shape)
+    every = side // FILL
     if every > 1:
         # In a large picture every second or third pixel tells an area from a line as well.
-        small = filled_areas(np.ascontiguousarray(vectors[::every, ::every]), ink[::every, ::every])
+        some = np.s_[::every, ::every]
+        small = filled_areas(replace(tones, where=tones.where[some]), ink[some])
         return ink & small.repeat(every, axis=0).repeat(every, axis=1)[: ink.shape[0], : ink.shape[1]]
-    side = _thickness(ink.shape)
+    flat = _flat(tones, ink, side)
+    answer = np.zeros_like(ink)
+    if np.count_nonzero(flat) < side:
+        return answer
+    area = _around(flat, 2 * side)
+    flat, where = flat[area], tones.where[area]
+    reach = (2 * side + 1, 2 * side + 1)
+    shown = np.zeros((*flat.shape, 3), dtype=np.float32)
+    shown[flat] = tones.vectors[where[flat]]
+    weight, colour = cv2.blur(flat.astype(np.float32), reach), cv2.blur(shown, reach)
+    ys, xs = ink_pixels(ink[area] & (weight > 1e-4))
+    away = tones.vectors[where[ys, xs]] - colour[ys, xs] / np.maximum(weight[ys, xs], 1e-6)[:, None]
+    alike = lengths(away) < 10
+    answer[area][ys[alike], xs[alike]] = True
+    return answer
+
+
+def _flat(tones: Tones, ink: Mask, side: int) -> Mask:
+    """`(h, w)`, ink in the middle of discs of one colour."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     # Lab differences go beyond what 8 bits hold only where ink is far from flat; eight bits are much faster.
-    coded = np.clip(vectors + 128, 0, 255).astype(np.uint8)
-    flat = ink & ((cv2.dilate(coded, disc) - cv2.erode(coded, disc)).max(axis=2) < 14)
-    if flat.sum() < side:
-        return np.zeros_like(ink)
-    reach = (2 * side + 1, 2 * side + 1)
-    weight = cv2.blur(flat.astype(np.float32), reach)
-    colour = cv2.blur(np.where(flat[..., None], vectors, 0), reach) / np.maximum(weight, 1e-6)[..., None]
-    alike = np.linalg.norm(vectors - colour, axis=2) < 10
-    return np.asarray(ink & (weight > 1e-4) & alike)
+    coded = np.full((len(tones.vectors) + 1, 3), 128, dtype=np.uint8)  # the last one is that of the page
+    coded[:-1] = np.clip(tones.vectors + 128, 0, 255)
+    picture = np.take(coded, tones.where, axis=0, mode="wrap")
+    # First by the square within the disc, which is much faster and leaves little to look at.
+    inner = int(side // 2 / 2**0.5)
+    flat = np.asarray(ink & _even(picture, np.ones((2 * inner + 1, 2 * inner + 1), np.uint8)))
+    if flat.any():
+        area = _around(flat, side)
+        flat[area] &= _even(np.ascontiguousarray(picture[area]), disc)
+    return flat
+
+
+def _even(picture: NDArray[np.uint8], window: NDArray[Any]) -> Mask:
+    """`(h, w)`, where all channels of `(h, w, 3)` differ by little within a window."""
+    one, two, three = cv2.split(cv2.subtract(cv2.dilate(picture, window), cv2.erode(picture, window)))
+    return np.asarray(cv2.max(cv2.max(one, two), three) < 14)
+
+
+def _around(mask: Mask, reach: int) -> tuple[slice, slice]:
+    """Rows and columns of what is set and so many pixels around."""
+    rows, columns = ink_box(mask)
+    return (
+        slice(max(0, rows.start - reach), rows.stop + reach),
+        slice(max(0, columns.start - reach), columns.stop + reach),
+    )
 
 
 def drop_outlines(inks: Sequence[Mask], fills: Mask, page: Mask) -> list[Mask]:
@@ -91,9 +230,19 @@ def drop_outlines(inks: Sequence[Mask], fills: Mask, page: Mask) -> list[Mask]:
         fills: `(h, w)`, the filled areas.
         page: `(h, w)`, no ink at all.
     """
+    if not fills.any():
+        return list(inks)
     window = np.ones((7, 7), np.uint8)
-    edge = (cv2.dilate(fills.astype(np.uint8), window) > 0) & (cv2.dilate(page.astype(np.uint8), window) > 0)
-    return [np.zeros_like(ink) if ink.any() and float(np.mean(edge[ink])) > 0.6 else ink for ink in inks]
+    edge = _grown(fills, window) & _grown(page, window)
+    counts = [(np.count_nonzero(edge & ink), np.count_nonzero(ink)) for ink in inks]
+    return [
+        np.zeros_like(ink) if there and beside / there > 0.6 else ink
+        for ink, (beside, there) in zip(inks, counts, strict=True)
+    ]
+
+
+def _grown(mask: Mask, window: NDArray[np.uint8]) -> Mask:
+    return np.asarray(cv2.dilate(mask.view(np.uint8), window), dtype=np.uint8).view(np.bool_)
 
 
 def _thickness(shape: tuple[int, ...]) -> int:
@@ -104,17 +253,18 @@ def text(ink: Mask, neutral: Mask, plot: Size) -> Mask:
     """`(h, w) bool`, rows of small neutral pieces, many with strokes one above the other: letters, unlike dashes."""
     part = pieces(ink)
     _, _, width, height = part.boxes.T
-    grey = np.bincount(part.image[neutral], minlength=len(part.areas) + 1)[1:] > 0.6 * part.areas
+    ys, xs, number = part.pixels()
+    grey = np.bincount(number[neutral[ys, xs]], minlength=len(part.areas)) > 0.6 * part.areas
     small = grey & (width <= max(24, 0.06 * plot[1])) & (height <= max(24, 0.08 * plot[0]))
-    starts = (part.image > 0) & (np.pad(part.image, ((1, 0), (0, 0)))[:-1] != part.image)
-    runs = np.bincount(part.image[starts], minlength=len(small) + 1)[1:]
+    starts = (ys == 0) | ~ink[ys - 1, xs]
+    runs = np.bincount(number[starts], minlength=len(small))
     letters = small & (runs > 1.25 * width)
-    rows = pieces(cv2.dilate(part.select(small).astype(np.uint8), np.ones((3, 15), np.uint8)) > 0)
-    row_of = np.zeros(len(small) + 1, dtype=np.int64)
-    row_of[part.image.ravel()] = rows.image.ravel()
-    row_of = np.where(small, row_of[1:], 0)
-    number = len(rows.areas) + 1
-    share = np.bincount(row_of, letters, number) / np.maximum(np.bincount(row_of, minlength=number), 1)
+    rows = pieces(_grown(part.select(small), np.ones((3, 15), np.uint8)))
+    row_of = np.zeros(len(small), dtype=np.int64)
+    in_row = part.runs[small[part.runs[:, 3] - 1]]
+    row_of[in_row[:, 3] - 1] = rows.numbers_at(in_row[:, 0], in_row[:, 1])
+    number_of_rows = len(rows.areas) + 1
+    share = np.bincount(row_of, letters, number_of_rows) / np.maximum(np.bincount(row_of, minlength=number_of_rows), 1)
     return part.select(small & (share[row_of] >= 0.3))
 
 
@@ -122,7 +272,7 @@ def drop_legend_keys(masks: Sequence[Mask], plot: Size) -> list[Mask]:
     """The inks without the short strokes that legends show: flat, alone, and aligned over several inks."""
     every = np.zeros(masks[0].shape, dtype=np.uint8) if masks else np.zeros(plot, dtype=np.uint8)
     for mask in masks:
-        every += mask
+        every += mask.view(np.uint8)
     found = [pieces(mask) for mask in masks]
     keys: list[tuple[int, int]] = []
     for ink, part in enumerate(found):
@@ -130,13 +280,13 @@ def drop_legend_keys(masks: Sequence[Mask], plot: Size) -> list[Mask]:
         flat = (width >= 10) & (width <= 0.15 * plot[1]) & (height <= 16) & (height <= 0.5 * width)
         keys.extend((ink, int(n)) for n in np.flatnonzero(flat) if _alone(part, int(n), every))
     drop = [np.zeros(len(part.areas), dtype=bool) for part in found]
-    for i, (ink, n) in enumerate(keys):
-        x, y, width, _ = found[ink].boxes[n]
-        for other, m in keys[i + 1 :]:
-            x2, y2, width2, _ = found[other].boxes[m]
-            if other != ink and abs(x - x2) <= 2 and abs(width - width2) <= 3 and 8 <= abs(y - y2) <= 80:
-                drop[ink][n] = drop[other][m] = True
-    return [mask & ~part.select(out) for mask, part, out in zip(masks, found, drop, strict=True)]
+    inks = np.array([ink for ink, _ in keys])
+    boxes = np.array([found[ink].boxes[n] for ink, n in keys]).reshape(-1, 4)
+    for (ink, n), (x, y, width, _) in zip(keys, boxes, strict=True):
+        beside = (np.abs(boxes[:, 0] - x) <= 2) & (np.abs(boxes[:, 2] - width) <= 3)
+        away = np.abs(boxes[:, 1] - y)
+        drop[ink][n] = bool((beside & (inks != ink) & (away >= 8) & (away <= 80)).any())
+    return [mask & ~part.select(out) if out.any() else mask for mask, part, out in zip(masks, found, drop, strict=True)]
 
 
 def _alone(part: Pieces, n: int, every: NDArray[np.uint8]) -> bool:
@@ -158,21 +308,45 @@ def keep_lines(mask: Mask, others: Mask, plot: Size, *, coloured: bool) -> Mask:
     part = pieces(mask)
     if not coloured:
         part = pieces(part.select(~_like_frame(part)))
-    own = part.image > 0
-    reach = cv2.dilate(own.astype(np.uint8), np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8))
-    chains = pieces((reach > 0) | others) if coloured else pieces(reach > 0)
-    answer = np.zeros_like(mask)
+    own = part.select(np.ones(len(part.areas), dtype=np.bool_))
+    reach = _grown(own, np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8))
+    chains = pieces(reach | others if coloured else reach)
+    runs = part.runs.copy()
+    runs[:, 3] = chains.numbers_at(runs[:, 0], runs[:, 1])
+    wide, high, columns = _extents(runs[np.argsort(runs[:, 3], kind="stable")], len(chains.areas), mask.shape[1])
     if coloured:
-        answer |= part.select(_marks(part, plot))
-    chain_of = np.where(own, chains.image, 0)
-    for n in np.unique(chain_of[chain_of > 0]):
-        ys, xs = np.nonzero(chain_of == n)
-        wide = (xs.max() - xs.min() + 1) / plot[1]
-        high = (ys.max() - ys.min() + 1) / plot[0]
-        columns = len(np.unique(xs)) / plot[1]
-        if columns >= (0.04 if coloured else 0.15) and (wide >= 0.3 or (coloured and (wide >= 0.12 or high >= 0.3))):
-            answer[ys, xs] = True
-    return answer
+        kept = (columns / plot[1] >= 0.04) & ((wide / plot[1] >= 0.12) | (high / plot[0] >= 0.3))
+    else:
+        kept = (columns / plot[1] >= 0.15) & (wide / plot[1] >= 0.3)
+    answer = Pieces(runs, chains.boxes, chains.areas, chains.size).select(kept)
+    return answer | part.select(_marks(part, plot)) if coloured else answer
+
+
+@compiled
+def _extents(
+    runs: NDArray[np.int32], count: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Width, height and number of columns of each of so many pieces; 0 of those without runs.
+
+    Args:
+        runs: As in `Pieces`, sorted by piece.
+        count: How many pieces there are.
+        width: Of the picture.
+    """
+    wide, high, columns = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    last = np.zeros(width, dtype=np.int32)
+    left, right, top, bottom = 0, 0, 0, 0
+    for k in range(len(runs)):
+        y, first, past, number = runs[k]
+        if k == 0 or runs[k - 1, 3] != number:
+            left, right, top, bottom = first, past, y, y
+        left, right, top, bottom = min(left, first), max(right, past), min(top, y), max(bottom, y)
+        wide[number - 1], high[number - 1] = right - left, bottom - top + 1
+        for x in range(first, past):
+            if last[x] != number:
+                last[x] = number
+                columns[number - 1] += 1
+    return wide, high, columns
 
 
 def _marks(part: Pieces, plot: Size) -> Mask:
@@ -201,8 +375,7 @@ def without_specks(ink: Mask) -> Mask:
 
 def _like_frame(part: Pieces) -> Mask:
     """`(n,)`: pieces that run along their own bounding box, as the frame of a legend does."""
-    ys, xs = np.nonzero(part.image)
-    n = part.image[ys, xs] - 1
+    ys, xs, n = part.pixels()
     x, y, width, height = part.boxes[n].T
     edge = (xs - x < 4) | (x + width - xs <= 4) | (ys - y < 4) | (y + height - ys <= 4)
     share = np.bincount(n, edge, minlength=len(part.areas)) / np.maximum(part.areas, 1)

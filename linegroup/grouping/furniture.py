@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,7 +18,8 @@ from linegroup.grouping.fragments import (
     text,
     without_specks,
 )
-from linegroup.grouping.inks import find_inks
+from linegroup.grouping.inks import Colours, Tones, find_inks, open_out
+from linegroup.grouping.strokes import ink_box
 from linegroup.grouping.structure import find_structure
 from linegroup.sample import Field
 
@@ -26,8 +28,17 @@ Mask = NDArray[np.bool_]
 NEUTRAL = 12.0
 """Smallest difference in hue (Lab a, b) from the page for a pixel to have a colour."""
 
+PALE = 4.0
+"""Contrast of the palest lines that a model is believed."""
+
+VOTE = 0.5
+"""Share of a piece's pixels that must be likely to be of a line for the piece to be."""
+
 SPECK = 4
-"""Pieces of a model's foreground of fewer pixels are none of a line's."""
+"""Pieces of a model's foreground of fewer pixels are none of a line's, unless there are others around."""
+
+LONE = 31
+"""Side in pixels of the square in which other pieces are looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,59 +62,88 @@ def chart_inks(field: Field) -> Inks:
     Axes, frame and grid go first, and with them all ink outside their box; then filled areas and text. What is
     left is separated into inks; legend keys and what is too short for a line leave each of them.
     """
-    ink, vectors, contrast = _open_out(field)
-    ink = without_specks(ink)
-    neutral = ink & (np.hypot(vectors[..., 1], vectors[..., 2]) < NEUTRAL)
-    structure = find_structure(ink, vectors, neutral)
+    tones = open_out(field)
+    ink = without_specks(field.mask)
+    neutral = _neutral(tones, field) & ink
+    structure = find_structure(ink, tones, neutral)
     x0, y0, x1, y1 = structure.box
     plot = (y1 - y0 + 1, x1 - x0 + 1)
     free = np.zeros_like(ink)
-    free[max(0, y0 - 1) : y1 + 2, max(0, x0 - 1) : x1 + 2] = True
-    free &= ink & ~structure.mask
-    fills = filled_areas(vectors, free)
+    area = np.s_[max(0, y0 - 1) : y1 + 2, max(0, x0 - 1) : x1 + 2]
+    free[area] = ink[area] & ~structure.mask[area]
+    fills = filled_areas(tones, free)
     free &= ~fills
     free &= ~text(free, neutral, plot)
-    masks, colours = find_inks(vectors, contrast, free)
+    masks, colours = find_inks(tones, free)
     masks = drop_legend_keys(drop_outlines(masks, fills, ~ink), plot)
-    every = np.logical_or.reduce(masks) if masks else np.zeros_like(free)
-    kept = [
-        keep_lines(mask, every, plot, coloured=bool(np.hypot(colour[1], colour[2]) >= NEUTRAL))
-        for mask, colour in zip(masks, colours, strict=True)
-    ]
-    return Inks([mask for mask in kept if mask.any()], free, plot)
+    return Inks(_drop_short(masks, colours, free, plot), free, plot)
 
 
 def foreground_inks(field: Field) -> Inks:
     """The inks of what a model says is on a line; the plot area is its box."""
-    ink, vectors, contrast = _open_out(field)
-    part = pieces(ink)
-    ink = part.select(part.areas >= SPECK)
+    tones = open_out(field)
+    ink = _without_lone_specks(field.mask)
     if not ink.any():
         return Inks([], ink, field.size)
-    masks, _ = find_inks(vectors, contrast, ink)
-    ys, xs = np.nonzero(ink)
-    return Inks([m for m in masks if m.any()] or [ink], ink, (int(np.ptp(ys)) + 1, int(np.ptp(xs)) + 1))
+    masks, _ = find_inks(tones, ink, PALE)
+    rows, columns = ink_box(ink)
+    plot = rows.stop - rows.start, columns.stop - columns.start
+    return Inks([m for m in masks if m.any()] or [ink], ink, plot)
 
 
-def only_where(inks: Inks, field: Field, likely: NDArray[np.bool_]) -> Inks:
-    """The inks without candidates that are not likely to be of lines; small gaps in what is likely are filled."""
-    if likely.all():
-        return inks
-    allowed = np.zeros(field.size, dtype=np.uint8)
+def likely_inks(field: Field, likely: NDArray[np.bool_]) -> Inks:
+    """The inks of a chart's lines, where a model says which candidates are likely to be of lines.
+
+    Axes, frame and grid are still seen better by their shape: they go first. Then pieces with a hue go as a whole
+    with their pixels' vote, for a model may miss the paler parts of a line; of the others only likely pixels stay,
+    for what is black touches text and axes.
+
+    Args:
+        field: All ink.
+        likely: `(N,)`, candidates that are likely to be of lines.
+    """
+    tones = open_out(field)
+    ink = field.mask
+    neutral = _neutral(tones, field)
+    structure = find_structure(without_specks(ink), tones, neutral)
+    x0, y0, x1, y1 = structure.box
+    plot = (y1 - y0 + 1, x1 - x0 + 1)
+    free = ink & ~structure.mask
+    line = np.zeros_like(ink)
     xs, ys = field.positions[likely].T
-    allowed[ys, xs] = 1
-    near = cv2.dilate(allowed, np.ones((3, 3), np.uint8)) > 0
-    masks = []
-    for mask in inks.masks:
-        part = pieces(mask & near)
-        masks.append(part.select(part.areas >= SPECK))
-    return Inks([mask for mask in masks if mask.any()], inks.free & near, inks.plot)
+    line[ys, xs] = True
+    line &= ~text(free, neutral, plot)
+    hued = free & ~neutral
+    part = pieces(hued & ~filled_areas(tones, hued))
+    votes = np.bincount(part.image[line], minlength=len(part.areas) + 1)[1:]
+    line = _without_lone_specks((line | part.select(votes >= VOTE * part.areas)) & free)
+    masks, colours = find_inks(tones, line, PALE)
+    return Inks(_drop_short(drop_legend_keys(masks, plot), colours, line, plot), free, plot)
 
 
-def _open_out(field: Field) -> tuple[Mask, NDArray[np.float32], NDArray[np.float32]]:
-    """A field as pictures: `(h, w)` ink, `(h, w, 3)` Lab minus the page's, `(h, w)` distance from the page."""
+def _neutral(tones: Tones, field: Field) -> Mask:
+    """`(h, w)`, candidates without hue."""
+    neutral = np.zeros(field.size, dtype=np.bool_)
     xs, ys = field.positions.T
-    page = field.page[0] if len(field.page) else np.array([100, 0, 0], dtype=np.float32)
-    vectors = np.zeros((*field.size, 3), dtype=np.float32)
-    vectors[ys, xs] = field.colour - page
-    return field.mask, vectors, np.linalg.norm(vectors, axis=2)
+    neutral[ys, xs] = np.hypot(tones.vectors[:, 1], tones.vectors[:, 2]) < NEUTRAL
+    return neutral
+
+
+def _drop_short(masks: Sequence[Mask], colours: Sequence[Colours], ink: Mask, plot: tuple[int, int]) -> list[Mask]:
+    """The inks without what is too short for a line; none that is empty."""
+    every = np.logical_or.reduce(masks) if masks else np.zeros_like(ink)
+    kept = [
+        keep_lines(mask, every, plot, coloured=bool(np.hypot(colour[1], colour[2]) >= NEUTRAL))
+        for mask, colour in zip(masks, colours, strict=True)
+    ]
+    return [mask for mask in kept if mask.any()]
+
+
+def _without_lone_specks(ink: Mask) -> Mask:
+    """The ink without pieces of fewer than `SPECK` pixels that have next to no other ink around: not dots of a line."""
+    part = pieces(ink)
+    around = cv2.boxFilter(ink.astype(np.float32), -1, (LONE, LONE), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    most = np.zeros(len(part.areas) + 1, dtype=np.float32)
+    ys, xs = np.nonzero(ink)
+    np.maximum.at(most, part.image[ys, xs], around[ys, xs])
+    return part.select((part.areas >= SPECK) | (most[1:] >= part.areas + SPECK))

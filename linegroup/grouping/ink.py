@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from linegroup.compiling import compiled
+
+Colours = NDArray[np.float32]
 
 CONTRAST = 12.0
 """Smallest distance in Lab from the page for a pixel to be ink; JPEG noise on a page stays below."""
@@ -26,8 +31,36 @@ _BLOCKS = 1200
 _LOOKED_AT = 2_000_000
 """Pixels from which the page's colours are taken."""
 
+_STRIP = 1 << 19
+"""Pixels of a large picture that are worked on at a time, about."""
+
+_SHARES = np.arange(256, dtype=np.float32) / 255
+"""Eight bits as shares of one."""
+
 _SHADE = 3.0
 """A page whose lightness varies by less is even."""
+
+
+@dataclass(frozen=True)
+class Shade:
+    """How much lighter or darker than its usual place a page is: a surface of second degree.
+
+    Attributes:
+        surface: Weights of 1, x, y, x², xy, y²; x and y run from 0 to 1 over the picture.
+        usual: Its usual height.
+        size: `(height, width)` of the picture.
+    """
+
+    surface: tuple[float, ...]
+    usual: float
+    size: tuple[int, int]
+
+    def at(self, ys: NDArray[np.int64], xs: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32, as broadcast, at rows and columns."""
+        y, x = (ys + 0.5) / self.size[0], (xs + 0.5) / self.size[1]
+        c, cx, cy, cxx, cxy, cyy = self.surface
+        along_x, along_y = cx * x + cxx * x * x, cy * y + cyy * y * y
+        return np.asarray(c + along_x + along_y + cxy * y * x - self.usual, dtype=np.float32)
 
 
 class Picture:
@@ -40,24 +73,28 @@ class Picture:
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self.pixels = pixels
 
-    @cached_property
-    def lab(self) -> NDArray[np.float32]:
-        """`(h, w, 3) float32`, CIE Lab with uneven light taken out: the lightness of the page is the same all over."""
-        lab: NDArray[np.float32] = np.asarray(
-            cv2.cvtColor(self.pixels.astype(np.float32) / 255, cv2.COLOR_RGB2Lab), dtype=np.float32
-        )
-        shade = page_shade(lab[..., 0])
-        if shade is not None:
-            lab[..., 0] -= shade
-        return lab
+    def colours_at(self, ys: NDArray[np.int64], xs: NDArray[np.int64]) -> Colours:
+        """`(n, 3) float32`, CIE Lab at pixels, uneven light taken out: a page's lightness is the same all over."""
+        lab = _to_lab(self.pixels[ys, xs][None])[0]
+        if self.shade is not None:
+            lab[:, 0] -= self.shade.at(ys, xs)
+        return np.asarray(lab, dtype=np.float32)
 
     @cached_property
-    def page(self) -> NDArray[np.float32]:
+    def shade(self) -> Shade | None:
+        """The page's uneven light; None where it is even."""
+        size = self.pixels.shape[0], self.pixels.shape[1]
+        rows, columns = _block_places(size)
+        if not len(rows) or not len(columns):
+            return None
+        some = np.ascontiguousarray(self.pixels[rows][:, columns])
+        return _find_shade(_to_lab(some)[..., 0], size)
+
+    @cached_property
+    def page(self) -> Colours:
         """`(P, 3) float32`, Lab colours of the page, the commonest first, under even light."""
-        # A page is large: of a large picture every second or third pixel tells as much.
-        every = max(1, round((self.lab.shape[0] * self.lab.shape[1] / _LOOKED_AT) ** 0.5))
-        level = cv2.cvtColor(np.ascontiguousarray(self.lab[::every, ::every]), cv2.COLOR_Lab2RGB)
-        return page_colours(np.clip(np.rint(level * 255), 0, 255).astype(np.uint8))
+        level = cv2.cvtColor(self._looked_at, cv2.COLOR_Lab2RGB)
+        return page_colours(np.asarray(cv2.convertScaleAbs(level, alpha=255), dtype=np.uint8))
 
     @cached_property
     def ink(self) -> NDArray[np.bool_]:
@@ -66,35 +103,80 @@ class Picture:
         Grey pages and shaded panels are page too: every colour that fills large flat areas is. Uneven light
         and the grain of a scan are allowed for.
         """
-        nearest = np.full(self.pixels.shape[:2], np.inf, dtype=np.float32)
-        for colour in self.page:
-            lightness, a, b = cv2.split(self.lab - colour)
-            nearest = np.minimum(nearest, lightness * lightness + a * a + b * b)
+        nearest = np.empty(self.pixels.shape[:2], dtype=np.float32)
+        for rows in self._strips():
+            _nearest(self._lab(rows, 1) if self._every > 1 else self._looked_at, self.page, nearest[rows])
         usual = float(np.sqrt(np.median(nearest[::2, ::2])))
         return np.asarray(nearest > min(max(CONTRAST, GRAIN * usual), MOST_CONTRAST) ** 2)
 
+    @property
+    def _every(self) -> int:
+        # A page is large: of a large picture every second or third pixel tells as much.
+        height, width = self.pixels.shape[:2]
+        return max(1, round(float(np.sqrt(height * width / _LOOKED_AT))))
 
-def page_colours(pixels: NDArray[np.uint8], share: float = 0.03) -> NDArray[np.float32]:
+    @cached_property
+    def _looked_at(self) -> Colours:
+        return self._lab(slice(None), self._every)
+
+    def _strips(self) -> list[slice]:
+        """All rows, few at a time where the picture is large: as real numbers it would fill the memory."""
+        height, width = self.pixels.shape[:2]
+        rows = height if self._every == 1 else max(1, _STRIP // width)
+        return [slice(y, min(y + rows, height)) for y in range(0, height, rows)]
+
+    def _lab(self, rows: slice, every: int) -> Colours:
+        """Every n-th pixel of rows `(h, w, 3)` as Lab, uneven light taken out."""
+        rows = slice(rows.start, rows.stop, every)
+        lab = _to_lab(np.ascontiguousarray(self.pixels[rows, ::every]))
+        if self.shade is not None:
+            ys, xs = np.arange(self.pixels.shape[0])[rows], np.arange(self.pixels.shape[1])[::every]
+            lab[..., 0] -= self.shade.at(ys[:, None], xs[None])
+        return lab
+
+
+def _to_lab(pixels: NDArray[np.uint8]) -> Colours:
+    """CIE Lab `(h, w, 3) float32` of 8-bit RGB."""
+    if not pixels.size:
+        return np.zeros(pixels.shape, dtype=np.float32)
+    return np.asarray(cv2.cvtColor(cv2.LUT(pixels, _SHARES), cv2.COLOR_RGB2Lab), dtype=np.float32)
+
+
+@compiled
+def _nearest(lab: Colours, page: Colours, nearest: NDArray[np.float32]) -> None:
+    """Write the squared distance `(h, w)` of each colour `(h, w, 3)` from the nearest one of the page `(P, 3)`."""
+    for y in range(lab.shape[0]):
+        for x in range(lab.shape[1]):
+            least = np.float32(np.inf)
+            for p in range(len(page)):
+                lightness, a, b = lab[y, x, 0] - page[p, 0], lab[y, x, 1] - page[p, 1], lab[y, x, 2] - page[p, 2]
+                least = min(least, lightness * lightness + a * a + b * b)
+            nearest[y, x] = least
+
+
+def page_colours(pixels: NDArray[np.uint8], share: float = 0.03) -> Colours:
     """Lab colours `(P, 3)`, 1 ≤ P ≤ 4, of the flat areas that make up the page, the commonest first.
 
-    Flat means that the 7×7 pixels around have one colour, grain apart: lines and text never fill such a window.
+    Flat means that the 7x7 pixels around have one colour, grain apart: lines and text never fill such a window.
     """
     smooth = np.asarray(cv2.medianBlur(pixels, 5))
-    binned = (smooth // _BIN).astype(np.int32)
-    key = (binned[..., 0] * 32 + binned[..., 1]) * 32 + binned[..., 2]
+    key = np.zeros(smooth.shape[:2], dtype=np.uint16)
+    for channel in cv2.split(smooth // _BIN):
+        key = (key << 5) + channel
     kernel = np.ones((7, 7), dtype=np.uint8)
     # By channels and by cv2.mean: NumPy's reductions over a last axis of three are fifty times slower.
     red, green, blue = cv2.split(cv2.subtract(cv2.dilate(smooth, kernel), cv2.erode(smooth, kernel)))
     flat = cv2.max(cv2.max(red, green), blue) <= 2 * _BIN
     counts = np.bincount(key[flat] if flat.any() else key.ravel())
-    order = np.argsort(-counts, kind="stable")[:4]
+    there = np.flatnonzero(counts)
+    order = there[np.argsort(-counts[there], kind="stable")[:4]]
     large = [b for b in order if counts[b] >= share * key.size] or [order[0]]
-    mean = np.array([cv2.mean(smooth, (key == b).astype(np.uint8))[:3] for b in large], dtype=np.float32) / 255
+    mean = np.array([cv2.mean(smooth, (key == b).view(np.uint8))[:3] for b in large], dtype=np.float32) / 255
     return np.asarray(cv2.cvtColor(mean[None], cv2.COLOR_RGB2Lab)[0])
 
 
-def page_shade(lightness: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """`(h, w) float32`, how much lighter or darker than its usual place the page is; None where it is even.
+def page_shade(lightness: NDArray[np.float32]) -> Shade | None:
+    """How much lighter or darker than its usual place the page is; None where it is even.
 
     A surface of second degree through the medians of small blocks, most of which are page. Blocks of ink,
     of filled areas and of panels are left out by their distance (iteratively reweighted least squares, first
@@ -103,13 +185,32 @@ def page_shade(lightness: NDArray[np.float32]) -> NDArray[np.float32] | None:
     Args:
         lightness: `(h, w)`, L of CIE Lab.
     """
-    height, width = lightness.shape
-    edge = max(8, round((height * width / _BLOCKS) ** 0.5))
+    size = lightness.shape[0], lightness.shape[1]
+    rows, columns = _block_places(size)
+    return _find_shade(lightness[rows][:, columns], size)
+
+
+def _block_places(size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the pixels by which blocks are told: of each block every second one."""
+    edge = _block_edge(size)
+    rows, columns = (np.flatnonzero(np.arange(n // edge * edge) % edge % 2 == 0) for n in size)
+    return rows, columns
+
+
+def _block_edge(size: tuple[int, int]) -> int:
+    return max(8, round(float(np.sqrt(size[0] * size[1] / _BLOCKS))))
+
+
+def _find_shade(lightness: NDArray[np.float32], size: tuple[int, int]) -> Shade | None:
+    """As `page_shade`, from the lightness at `_block_places` of a picture of that size."""
+    height, width = size
+    edge = _block_edge(size)
     rows, columns = height // edge, width // edge
     if rows < 4 or columns < 4:
         return None
-    blocks = lightness[: rows * edge, : columns * edge].reshape(rows, edge, columns, edge)[:, ::2, :, ::2]
-    values = np.median(blocks.transpose(0, 2, 1, 3).reshape(rows * columns, -1), axis=1).astype(np.float64)
+    some = (edge + 1) // 2
+    blocks = lightness.reshape(rows, some, columns, some).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+    values = np.median(blocks, axis=1).astype(np.float64)
     usual = float(np.median(values))
     if (np.abs(values - usual) <= _SHADE / 2).mean() >= 0.6:
         return None  # most of the picture has one lightness: a panel is no shade
@@ -130,11 +231,7 @@ def page_shade(lightness: NDArray[np.float32]) -> NDArray[np.float32] | None:
     level = basis @ found
     if page.mean() < 0.6 or np.ptp(level[page]) < _SHADE:
         return None
-    x_, y_ = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
-    c, cx, cy, cxx, cxy, cyy = found
-    along_x, along_y = cx * x_ + cxx * x_ * x_, cy * y_ + cyy * y_ * y_
-    surface = c + along_x[None] + along_y[:, None] + cxy * y_[:, None] * x_[None]
-    return np.asarray(surface - np.median(level[page]), dtype=np.float32)
+    return Shade(tuple(found.tolist()), float(np.median(level[page])), size)
 
 
 def _surface(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

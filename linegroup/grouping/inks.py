@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from linegroup.compiling import compiled
+from linegroup.grouping.strokes import ink_box, ink_pixels
+from linegroup.sample import Field
 
 Colours = NDArray[np.float32]
 
@@ -31,12 +37,52 @@ REACH = 3
 PIXEL = 3.0
 """A pixel of distance weighs as much as this difference in Lab when ink near by is shared out."""
 
+LEAST = 18.0
+"""Smallest contrast of the middle of a stroke, where nothing but its looks tells ink from dirt."""
+
 _MOST = 32
 """More colours than this no chart can be read by."""
 
+_HALF = 1 << 20
+"""Beyond all numbers of colour bins."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tones:
+    """How the candidates' colours differ from the page.
+
+    Attributes:
+        where: `(h, w) int32`, row of each pixel in the others, -1 = no candidate.
+        vectors: `(N, 3)`, Lab minus that of the page.
+        contrast: `(N,)`, their length.
+    """
+
+    where: NDArray[np.int32]
+    vectors: Colours
+    contrast: NDArray[np.float32]
+
+    def __getitem__(self, place: tuple[Any, Any]) -> Colours:
+        """`(n, 3)`, the vectors at rows and columns that are candidates."""
+        return np.asarray(self.vectors[self.where[place]])
+
+
+def open_out(field: Field) -> Tones:
+    """The colours of a field relative to its page."""
+    page = field.page[0] if len(field.page) else np.array([100, 0, 0], dtype=np.float32)
+    vectors = field.colour - page
+    where = np.full(field.size, -1, dtype=np.int32)
+    where[field.positions[:, 1], field.positions[:, 0]] = np.arange(len(field), dtype=np.int32)
+    return Tones(where, vectors, lengths(vectors))
+
+
+def lengths(vectors: NDArray[Any]) -> NDArray[Any]:
+    """`(n,)` of `(n, 3)`: `np.linalg.norm`, which is slow along a last axis of three."""
+    x, y, z = vectors.T
+    return np.asarray(np.sqrt(x * x + y * y + z * z))
+
 
 def find_inks(
-    vectors: Colours, contrast: NDArray[np.float32], free: NDArray[np.bool_]
+    tones: Tones, free: NDArray[np.bool_], least: float = LEAST
 ) -> tuple[list[NDArray[np.bool_]], list[Colours]]:
     """The free pixels of each ink `(h, w) bool`, and its full colour `(3,)` relative to the page.
 
@@ -44,46 +90,77 @@ def find_inks(
     the middle of any stroke go to none.
 
     Args:
-        vectors: `(h, w, 3)`, Lab minus that of the page.
-        contrast: `(h, w)`, their length.
+        tones: The candidates' colours.
         free: `(h, w)`, the ink to look at.
+        least: Smallest contrast of the middle of a stroke.
     """
-    ys, xs = np.nonzero(core_pixels(contrast, free))
-    labels = separate_inks(vectors[ys, xs], xs, ys, (free.shape[0], free.shape[1]))
-    py, px = np.nonzero(free)
-    colours, costs = [], [np.full(len(py), np.inf, dtype=np.float32)]
+    box = ink_box(free)
+    ys, xs = ink_pixels(free[box])
+    rows = tones.where[box][ys, xs]
+    vectors, contrast = tones.vectors[rows], tones.contrast[rows]
+    size = box[0].stop - box[0].start, box[1].stop - box[1].start
+    core = core_pixels(contrast, xs, ys, size, least)
+    labels = separate_inks(vectors[core], xs[core], ys[core], size)
+    number = np.full((size[0] + 2 * REACH, size[1] + 2 * REACH), -1, dtype=np.int32)
+    number[ys + REACH, xs + REACH] = np.arange(len(ys), dtype=np.int32)
+    colours = []
+    best, lowest = np.zeros(len(ys), dtype=np.int64), np.full(len(ys), np.inf, dtype=np.float32)
     for name in np.unique(labels[labels >= 0]):
-        own = ys[labels == name], xs[labels == name]
+        own = core[labels == name]
         strength = contrast[own]
         colours.append(np.median(vectors[own][strength >= np.quantile(strength, 0.6)], axis=0))
-        near, away = _near(own[1], own[0], px, py)
-        cost = np.full(len(py), np.inf, dtype=np.float32)
-        cost[near] = mixing_distance(vectors[py[near], px[near]], colours[-1]) + PIXEL * away
-        costs.append(cost)
-    best = np.argmin(np.stack(costs), axis=0)
-    return [_image(px[best == k], py[best == k], free.shape) for k in range(1, len(costs))], colours
+        away = _distances(number, xs[own], ys[own], len(ys))
+        near = np.flatnonzero(away <= REACH)
+        cost = mixing_distance(vectors[near], colours[-1]) + PIXEL * away[near]
+        better = cost < lowest[near]
+        best[near[better]], lowest[near[better]] = len(colours), cost[better]
+    masks = [np.zeros(free.shape, dtype=np.bool_) for _ in colours]
+    for k, mask in enumerate(masks, start=1):
+        mask[box][ys[best == k], xs[best == k]] = True
+    return masks, colours
 
 
-def _near(
-    xs: NDArray[np.int64], ys: NDArray[np.int64], px: NDArray[np.int64], py: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Which of the pixels `(px, py)` lie within `REACH` of those at `(xs, ys)`, and how far from them."""
-    left, top = int(xs.min()) - REACH, int(ys.min()) - REACH
-    width, height = int(xs.max()) + REACH + 1 - left, int(ys.max()) + REACH + 1 - top
-    empty = np.ones((height, width), dtype=np.uint8)
-    empty[ys - top, xs - left] = 0
-    away = np.asarray(cv2.distanceTransform(empty, cv2.DIST_L2, 3), dtype=np.float32)
-    inside = np.flatnonzero((px >= left) & (px < left + width) & (py >= top) & (py < top + height))
-    found = away[py[inside] - top, px[inside] - left]
-    close = found <= REACH
-    return inside[close], found[close]
+@compiled
+def _distances(
+    number: NDArray[np.int32], xs: NDArray[np.int64], ys: NDArray[np.int64], count: int
+) -> NDArray[np.float32]:
+    """How far so many pixels, numbered in a picture with a margin of `REACH`, are from those at `(xs, ys)`.
+
+    With the steps of `cv2.distanceTransform` for a mask of 3, as far as `REACH`; inf beyond.
+    """
+    away = np.full(count, np.inf, dtype=np.float32)
+    for i in range(len(xs)):
+        for dy in range(-REACH, REACH + 1):
+            for dx in range(-REACH, REACH + 1):
+                found = number[ys[i] + REACH + dy, xs[i] + REACH + dx]
+                if found >= 0:
+                    small, large = min(abs(dx), abs(dy)), max(abs(dx), abs(dy))
+                    # 0.955 along an edge and 1.3693 along a diagonal, in units of 2**-16.
+                    steps = np.float32((large - small) * 62587 + small * 89738) / np.float32(65536)
+                    away[found] = min(away[found], steps)
+    return away
 
 
-def core_pixels(contrast: NDArray[np.float32], allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """`(h, w) bool`, the middle of strokes: pixels about as far from the page as any of their neighbours."""
-    strong = np.where(allowed, contrast, 0).astype(np.float32)
-    peak = cv2.dilate(strong, np.ones((3, 3), np.uint8))
-    return np.asarray(allowed & (strong >= 0.85 * peak) & (strong >= 18))
+def core_pixels(
+    contrast: NDArray[np.float32],
+    xs: NDArray[np.int64],
+    ys: NDArray[np.int64],
+    size: tuple[int, int],
+    least: float = LEAST,
+) -> NDArray[np.int64]:
+    """Numbers of the pixels in the middle of strokes: about as far from the page as any of their neighbours.
+
+    Args:
+        contrast: `(N,)`.
+        xs: `(N,)` columns.
+        ys: `(N,)` rows.
+        size: `(height, width)` of the picture.
+        least: Smallest contrast.
+    """
+    strong = np.zeros(size, dtype=np.float32)
+    strong[ys, xs] = contrast
+    peak = cv2.dilate(strong, np.ones((3, 3), np.uint8))[ys, xs]
+    return np.flatnonzero((contrast >= 0.85 * peak) & (contrast >= least))
 
 
 def separate_inks(
@@ -125,25 +202,29 @@ def separate_inks(
 def mixing_distance(vectors: Colours, ink: Colours) -> NDArray[np.float32]:
     """`(N,)`, how far colours `(N, 3)` are from every mixture of an ink `(3,)` with the page, at least 15 % ink."""
     t = np.clip(vectors @ ink / max(float(ink @ ink), 1e-6), 0.15, 1.1)
-    return np.asarray(np.linalg.norm(vectors - t[:, None] * ink, axis=1), dtype=np.float32)
+    return np.asarray(lengths(vectors - t[:, None] * ink), dtype=np.float32)
 
 
 def _peaks(vectors: Colours) -> tuple[NDArray[np.int64], Colours]:
     """Labels `(N,)` and colours `(K, 3)` of the peaks, the commonest first."""
-    bins, inverse, counts = np.unique(
-        np.rint(vectors / 3).astype(np.int64), axis=0, return_inverse=True, return_counts=True
-    )
-    centres, weight = bins * 3.0, counts.astype(np.float64)
+    # Three numbers in one: rows would be compared as such.
+    binned = np.rint(vectors / 3).astype(np.int64) + _HALF
+    keys = (binned[:, 0] * 2 * _HALF + binned[:, 1]) * 2 * _HALF + binned[:, 2]
+    bins, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    rest, third = np.divmod(bins, 2 * _HALF)
+    centres = (np.stack([*np.divmod(rest, 2 * _HALF), third], axis=1) - _HALF) * 3.0
+    weight = counts.astype(np.float64)
     labels = np.full(len(bins), -1, dtype=np.int64)
     peaks: list[NDArray[np.float64]] = []
     least = max(12.0, 0.004 * len(vectors))
     while len(peaks) < _MOST and len(bins):
         free = labels < 0
         best = int(np.argmax(np.where(free, weight, 0)))
-        near = free & (np.linalg.norm(centres - centres[best], axis=1) <= ABSORB)
+        away = lengths(centres - centres[best])
+        near = free & (away <= ABSORB)
         if not free[best] or weight[near].sum() < least:
             break
-        tight = near & (np.linalg.norm(centres - centres[best], axis=1) <= 5)
+        tight = near & (away <= 5)
         peaks.append((centres[tight] * weight[tight, None]).sum(axis=0) / weight[tight].sum())
         labels[near] = len(peaks) - 1
     return labels[inverse.ravel()], np.array(peaks, dtype=np.float32).reshape(-1, 3)
@@ -177,7 +258,7 @@ class _Spots:
     @cached_property
     def near(self) -> NDArray[np.bool_]:
         """`(h, w)`, the pixels and those right beside them."""
-        return np.asarray(cv2.dilate(self.image.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+        return cv2.dilate(self.image.view(np.uint8), np.ones((5, 5), np.uint8)).view(np.bool_)
 
     @cached_property
     def columns(self) -> NDArray[np.bool_]:
@@ -189,7 +270,7 @@ class _Spots:
 def _in_turns(a: _Spots, b: _Spots) -> bool:
     """Whether two sets of pixels take turns along the same strokes: one ink, unevenly drawn or badly kept."""
     a, b = (b, a) if a.count < b.count else (a, b)
-    return bool(a.near[b.image].mean() > TURNS)
+    return bool(np.count_nonzero(a.near & b.image) / b.count > TURNS)
 
 
 def _side_by_side(a: _Spots, b: _Spots) -> bool:

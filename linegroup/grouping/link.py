@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from linegroup.config import GroupingConfig
 from linegroup.grouping.chains import Chain, Looks
 from linegroup.grouping.clustering import empty_groups, number_lines
-from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks, only_where
+from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks, likely_inks
 from linegroup.grouping.linking import drawn_over, link_lines, share_out
 from linegroup.grouping.skew import find_skew, straighten
 from linegroup.grouping.workspace import Workspace
@@ -21,6 +21,9 @@ Mask = NDArray[np.bool_]
 
 HIDDEN = 20.0
 """A line that is interrupted for at most so many pixels, where another one runs, goes on under it."""
+
+EDGE, BESIDE, FAR = 2.0, 1.5, 20.0
+"""Pixels from a line: its soft edges; axes and grid under them; what a model says is of some line."""
 
 APART = 1.5
 """Distance of embeddings that are of two lines, where the configuration names no margin."""
@@ -35,32 +38,34 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
 
     Without a model the candidates are everything that is not page (`non_background`), and what carries the lines
     of a chart goes first: axes, frame and grid, filled areas, text, legend keys. With a model the candidates are
-    its foreground, and its embeddings and tangents, where it has them, tell which ends go on in each other.
+    its foreground, or all ink, of which the foreground says what is likely; and its embeddings and tangents, where it
+    has them, tell which ends go on in each other.
     """
     field = workspace.field
     if not len(field):
         return empty_groups(0)
+    learned = field.features.shape[1] > 0
     likely = field.foreground >= config.foreground_threshold
-    if likely.all() and field.features.shape[1]:
+    if likely.all() and learned:
         return _group(field, foreground_inks(field), _looks(field, config), config)
     order = np.arange(len(field))
     slope, lean = find_skew(field.mask)
     if slope or lean:
         field, order = straighten(field, slope, lean)
         likely = likely[order]
-    inks = only_where(chart_inks(field), field, likely)
-    looks = _looks(field, config) if field.features.shape[1] else None
+    inks = chart_inks(field) if likely.all() else likely_inks(field, likely)
+    looks = _looks(field, config) if learned else None
     return _as_it_was(_group(field, inks, looks, config), order)
 
 
 def _looks(field: Field, config: GroupingConfig) -> Looks:
     where = np.full(field.size, -1, dtype=np.int32)
     where[field.positions[:, 1], field.positions[:, 0]] = np.arange(len(field), dtype=np.int32)
-    return Looks(where, field.features, field.tangent, 2 * (config.margin or APART))
+    return Looks(where, field.features, field.tangent, 2 * (config.margin or APART), config.embedding_cost)
 
 
 def _group(field: Field, inks: Inks, looks: Looks | None, config: GroupingConfig) -> Groups:
-    """Number the lines of all inks; ink beside a line that is of none is its soft edge."""
+    """Number the lines of all inks; ink beside a line that is of none is its soft edge, or what lies under it."""
     labels = np.zeros(field.size, dtype=np.int32)
     lines: list[list[Chain]] = []
     for ink in inks.masks:
@@ -68,7 +73,9 @@ def _group(field: Field, inks: Inks, looks: Looks | None, config: GroupingConfig
         own = share_out(ink, found)
         labels = np.where(own > 0, own + len(lines), labels)
         lines.extend(found)
-    labels = _with_edges(labels, inks.free)
+    labels = _with_edges(labels, (inks.free, EDGE), (field.mask, BESIDE))
+    if looks is not None:
+        labels = _with_edges(labels, (inks.free & _believed(field, config), FAR))
     xs, ys = field.positions.T
     given = labels[ys, xs].astype(np.int64)
     sizes = np.bincount(given, minlength=len(lines) + 1)
@@ -102,8 +109,8 @@ def _under_others(
     return shared[np.lexsort(shared.T)]
 
 
-def _with_edges(labels: NDArray[np.int32], free: Mask) -> NDArray[np.int32]:
-    """The labels, with the free ink that lies right beside a line and is of none: soft edges, crossings."""
+def _with_edges(labels: NDArray[np.int32], *free: tuple[Mask, float]) -> NDArray[np.int32]:
+    """The labels, with ink of no line given to the nearest one: masks `(h, w)`, each with how far away in pixels."""
     if not labels.any():
         return labels
     away, nearest = cv2.distanceTransformWithLabels(
@@ -111,7 +118,16 @@ def _with_edges(labels: NDArray[np.int32], free: Mask) -> NDArray[np.int32]:
     )
     names = np.zeros(int(nearest.max()) + 1, dtype=np.int32)
     names[nearest[labels > 0]] = labels[labels > 0]
-    return np.where(free & (labels == 0) & (away <= 2), names[nearest], labels)
+    edge = np.logical_or.reduce([mask & (away <= reach) for mask, reach in free])
+    return np.where(edge & (labels == 0), names[nearest], labels)
+
+
+def _believed(field: Field, config: GroupingConfig) -> Mask:
+    """`(h, w)`, candidates that are at least half as likely to be of a line as is asked for."""
+    mask = np.zeros(field.size, dtype=np.bool_)
+    xs, ys = field.positions[field.foreground >= 0.5 * config.foreground_threshold].T
+    mask[ys, xs] = True
+    return mask
 
 
 def _as_it_was(groups: Groups, order: NDArray[np.int64]) -> Groups:

@@ -20,6 +20,9 @@ Size = tuple[int, int]
 COMMON = 0.5
 """A chain that shares less of its columns with a line may go on in it; one that shares more is another line."""
 
+DIFFERENT = 2.0
+"""Chains whose embeddings cost as much are not one line."""
+
 LINE, PIECE = 0.25, 0.05
 """A line is begun by a chain as wide as this share of the plot; a chain may go on in it from that share on."""
 
@@ -115,7 +118,7 @@ def _alike(chain: Chain, line: Sequence[Chain], looks: Looks | None) -> bool:
     if looks is None:
         return True
     one, other = looks.mean(chain.points), looks.mean(line[0].points)
-    return bool(looks.cost(one[None], other[None])[0] < 2)
+    return bool(looks.cost(one[None], other[None])[0] < DIFFERENT)
 
 
 def _apart(chain: Chain, line: Sequence[Chain]) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from linegroup.compiling import compiled
+from linegroup.grouping.strokes import ink_pixels
 from linegroup.sample import Field
 
 Mask = NDArray[np.bool_]
@@ -32,7 +35,7 @@ def find_skew(ink: Mask) -> tuple[float, float]:
     The axes of an upright chart fill few rows and columns. So of all leans that is taken for which the ink of long
     runs, moved back, has the sharpest profile (sum of squares of the rows' counts; Postl 1986).
     """
-    return _lean(ink), _lean(ink.T)
+    return _lean(ink.view(np.uint8)), _lean(cv2.transpose(ink.view(np.uint8)))
 
 
 def straighten(field: Field, slope: float, lean: float) -> tuple[Field, NDArray[np.int64]]:
@@ -61,13 +64,13 @@ def straighten(field: Field, slope: float, lean: float) -> tuple[Field, NDArray[
     return upright, order
 
 
-def _lean(ink: Mask) -> float:
+def _lean(ink: NDArray[Any]) -> float:
     """Of the rows; a step of the search moves the end of a row by one pixel."""
     width = ink.shape[1]
-    runs = cv2.morphologyEx(ink.astype(np.uint8), cv2.MORPH_OPEN, np.ones((1, RUN), np.uint8))
+    runs = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((1, RUN), np.uint8))
     # What is thick is no axis: bars, bands, photographs.
     thick = cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((7, RUN), np.uint8))
-    ys, xs = np.nonzero((runs > 0) & (thick == 0))
+    ys, xs = ink_pixels(np.asarray(runs > thick))
     if len(xs) < _ENOUGH:
         return 0.0
     some = slice(None, None, max(1, len(xs) // _LOOKED_AT))
@@ -75,13 +78,25 @@ def _lean(ink: Mask) -> float:
     steps = int(MOST * width)
     stride = max(1, steps // 60)
     coarse = np.arange(-steps, steps + 1, stride) / width
-    best = coarse[np.argmax([_sharpness(xs, ys, s) for s in coarse])]
+    best = coarse[np.argmax(_sharpness(xs, ys, coarse))]
     fine = best + np.arange(-stride, stride + 1) / width
-    best = fine[np.argmax([_sharpness(xs, ys, s) for s in fine])]
-    return float(best) if _sharpness(xs, ys, best) > GAIN * _sharpness(xs, ys, 0.0) else 0.0
+    sharpness = _sharpness(xs, ys, np.append(fine, 0.0))
+    best = np.argmax(sharpness[:-1])
+    return float(fine[best]) if sharpness[best] > GAIN * sharpness[-1] else 0.0
 
 
-def _sharpness(xs: NDArray[np.int64], ys: NDArray[np.int64], slope: float) -> float:
-    rows = ys - np.rint(slope * xs).astype(np.int64)
-    counts = np.bincount(rows - rows.min()).astype(np.float64)
-    return float((counts**2).sum())
+@compiled
+def _sharpness(xs: NDArray[np.int64], ys: NDArray[np.int64], slopes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the rows' profile, for each slope."""
+    reach = int(np.max(np.abs(slopes)) * xs.max()) + 1
+    answer = np.empty(len(slopes))
+    for k in range(len(slopes)):
+        counts = np.zeros(ys.max() + 2 * reach + 1, dtype=np.int64)
+        total = 0
+        for i in range(len(xs)):
+            row = ys[i] - int(np.rint(slopes[k] * xs[i])) + reach
+            # The sum of squares, as it grows.
+            total += 2 * counts[row] + 1
+            counts[row] += 1
+        answer[k] = total
+    return answer

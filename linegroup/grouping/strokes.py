@@ -89,6 +89,12 @@ def ink_box(mask: Mask) -> tuple[slice, slice]:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
+def ink_pixels(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the ink, in raster order: `np.nonzero`, several times as fast."""
+    ys, xs = np.divmod(np.flatnonzero(mask), mask.shape[1])
+    return ys, xs
+
+
 def _neighbours(mask: Mask) -> NDArray[np.uint8]:
     """How many of the 8 around each pixel are set, where it is set itself."""
     around = cv2.filter2D(mask.astype(np.uint8), -1, _AROUND, borderType=cv2.BORDER_CONSTANT)

@@ -1,4 +1,4 @@
-"""Points of a skeleton moved to the middle of the ink, and on to where the ink ends."""
+"""Points of a skeleton moved to the middle of the ink."""
 
 from __future__ import annotations
 
@@ -6,52 +6,79 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
+from linegroup.vectors.ground import ROUNDING, Ground
 
 Points = NDArray[np.float64]
 
+MOST = 0.7
+"""Places that a point moves at most."""
+
+STRAIGHT = 0.9
+"""Cosine of a turn that is none: in a corner, the middle of the ink is not where the line is."""
+
 SPAN = 2
-"""Points to both sides from which the direction at a point is taken."""
+"""Pixels to both sides from which the direction at a point is taken."""
 
 
-@compiled
-def centred(points: Points, ink: NDArray[np.float32], thickness: float, closed: bool) -> Points:
-    """A way `(n, 2)` of pixels in the middle of its ink, with its open ends where the ink ends: `(n to n + 2, 2)`.
+def centred(points: Points, ink: NDArray[np.float32], ground: Ground, closed: bool) -> Points:
+    """A way `(n, 2)` on the ground in the middle of its ink, its open ends where the line's are: `(n to n + 2, 2)`.
 
-    A point moves across the way only, to the centre of mass of the ink around it, and not further than half a
-    thickness and a pixel.
+    A point moves across the way only, towards the centre of mass of the ink around it, as far as the ground goes.
 
     Args:
         points: In order, pixels.
         ink: `(h, w)`, how much ink each pixel holds.
-        thickness: Of the ink, in pixels.
+        ground: Of the ink.
         closed: Whether the last point is followed by the first.
     """
-    count = len(points)
+    points = np.ascontiguousarray(points)  # what is compiled knows one layout
+    return np.asarray(_centred(points, ink, ground.at, ground.far, ground.scale, ground.reach, closed))
+
+
+@compiled
+def _centred(
+    points: Points,
+    ink: NDArray[np.float32],
+    at: NDArray[np.int32],
+    far: NDArray[np.float32],
+    scale: int,
+    half: float,
+    closed: bool,
+) -> Points:
+    count, span = len(points), SPAN * scale
     if count < 3:
         return points.copy()
-    reach = max(1, int(np.rint(thickness / 2 + 0.5)))
+    reach = max(1, int(np.rint(half + 0.5)))
     middle = np.empty((count, 2))
     for i in range(count):
         _middle(points[i], ink, reach, middle[i])
     placed = np.empty((count + 2, 2))
     for i in range(count):
-        before, after = i - SPAN, i + SPAN
+        before, after = i - span, i + span
         before, after = (before % count, after % count) if closed else (max(before, 0), min(after, count - 1))
-        dx, dy = middle[after, 0] - middle[before, 0], middle[after, 1] - middle[before, 1]
+        dx, dy = points[after, 0] - points[before, 0], points[after, 1] - points[before, 1]
         length = max(np.hypot(dx, dy), 1e-9)
+        straight = _cosine(points[before], points[i], points[after]) > STRAIGHT
         dx, dy = dx / length, dy / length
         mx, my = middle[i, 0] - points[i, 0], middle[i, 1] - points[i, 1]
         along = mx * dx + my * dy
         mx, my = mx - along * dx, my - along * dy
-        if np.hypot(mx, my) > thickness / 2 + 1:
+        away = np.hypot(mx, my)
+        if away > MOST / scale:
+            mx, my = mx * MOST / scale / away, my * MOST / scale / away
+        if not straight:
             mx, my = 0.0, 0.0
-        placed[i + 1, 0], placed[i + 1, 1] = points[i, 0] + mx, points[i, 1] + my
+        for part in (1.0, 0.5, 0.0):
+            placed[i + 1, 0], placed[i + 1, 1] = points[i, 0] + part * mx, points[i, 1] + part * my
+            place = at[int(np.rint(scale * placed[i + 1, 1])), int(np.rint(scale * placed[i + 1, 0]))]
+            if place > 0 and far[place - 1] >= half - ROUNDING:
+                break
     first, last = 1, count + 1
     if not closed:
-        back = min(count - 1, int(thickness) + 3)
-        if _reaches_on(placed[1], placed[1 + back], ink, thickness, placed[0]):
+        back = min(count - 1, int(scale * (half + 1.5)))
+        if _reaches_on(placed[1], placed[1 + back], ink, 2 * half, placed[0]):
             first = 0
-        if _reaches_on(placed[count], placed[count - back], ink, thickness, placed[count + 1]):
+        if _reaches_on(placed[count], placed[count - back], ink, 2 * half, placed[count + 1]):
             last = count + 2
     return placed[first:last].copy()
 
@@ -72,10 +99,18 @@ def _middle(point: Points, ink: NDArray[np.float32], reach: int, middle: Points)
 
 
 @compiled
+def _cosine(before: Points, here: Points, after: Points) -> float:
+    """Of the angle that a way turns by; 1 at its ends."""
+    ax, ay, bx, by = here[0] - before[0], here[1] - before[1], after[0] - here[0], after[1] - here[1]
+    product = np.hypot(ax, ay) * np.hypot(bx, by)
+    return (ax * bx + ay * by) / product if product > 0 else 1.0
+
+
+@compiled
 def _reaches_on(end: Points, back: Points, ink: NDArray[np.float32], thickness: float, further: Points) -> bool:
     """Write where the ink ends straight on from an end of a way; False where it goes on for next to nothing.
 
-    Skeletons stop half a thickness before. Round and projecting ends of ink go half a thickness beyond the
+    The ground stops half a thickness before. Round and projecting ends of ink go half a thickness beyond the
     line's own, butt ones do not: an eighth of the thickness lies between the two.
     """
     dx, dy = end[0] - back[0], end[1] - back[1]

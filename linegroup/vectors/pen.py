@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import breadth_first_order, connected_components, dijkstra, minimum_spanning_tree
 
+from linegroup.compiling import compiled
 from linegroup.grouping.strokes import Strokes
 
 Points = NDArray[np.float64]
@@ -44,108 +44,180 @@ def stroke_graph(strokes: Strokes) -> Graph:
 def pen_ways(graph: Graph) -> list[list[tuple[int, bool]]]:
     """For each connected piece its strokes in the order of a walk over all of them, with whether each is turned round.
 
-    The walk leads between the two places of the piece that are farthest apart; of strokes that have to be drawn
-    twice it takes those of the minimum spanning tree (the route inspection problem, Kwan 1960; with a T-join in
-    the tree in place of the shortest one, which keeps the work linear and the way local). A piece that is a ring,
-    or several, ends where it begins.
+    The walk leads between two places of the piece that are far apart; of strokes that have to be drawn twice it takes
+    those of the minimum spanning tree (the route inspection problem, Kwan 1960; with a T-join in the tree in place of
+    the shortest one, which keeps the work linear and the way local). A piece that is a ring, or several, ends where
+    it begins.
     """
-    if not graph.places:
+    if not len(graph.edges):
         return []
-    whole = _matrix(graph)
-    count, piece = connected_components(whole, directed=False)
-    of_edge = piece[graph.edges[:, 0]]
-    ways = []
-    for p in range(count):
-        own = np.flatnonzero(of_edge == p)
-        if len(own) == 1:
-            ways.append([(int(own[0]), False)])
-        elif len(own):
-            ways.append(_way(graph, own))
-    return ways
+    edges = np.ascontiguousarray(graph.edges)
+    order = np.argsort(graph.lengths, kind="stable")
+    in_tree = _spanning(edges, order, graph.places)
+    trees = order[in_tree[order]]
+    twice, starts = _drawn_twice(edges, graph.lengths, trees, graph.places)
+    copies = np.repeat(order, 1 + twice[order])
+    strokes, turned, cuts = _walks(edges, copies, starts, graph.places)
+    way = list(zip(strokes.tolist(), turned.tolist(), strict=True))
+    return [way[first:last] for first, last in pairwise(cuts.tolist())]
 
 
-def _matrix(graph: Graph, own: NDArray[np.int64] | None = None) -> coo_array:
-    """Shortest stroke between each two places, symmetric."""
-    edges, lengths = (graph.edges, graph.lengths) if own is None else (graph.edges[own], graph.lengths[own])
-    low, high = np.sort(edges, axis=1).T
-    order = np.lexsort((lengths, high, low))
-    key = low[order] * graph.places + high[order]
-    once = order[np.unique(key, return_index=True)[1]]
-    once = once[low[once] != high[once]]
-    data, rows, columns = lengths[once], low[once], high[once]
-    both = np.concatenate([data, data]), (np.concatenate([rows, columns]), np.concatenate([columns, rows]))
-    return coo_array(both, shape=(graph.places, graph.places)).tocsr()
+@compiled
+def _spanning(edges: Edges, order: Edges, places: int) -> NDArray[np.bool_]:
+    """`(s,)`, the strokes of a spanning forest: in the given order, those that join what is not yet (Kruskal 1956)."""
+    root = np.arange(places)
+    chosen = np.zeros(len(edges), dtype=np.bool_)
+    for k in order:
+        a, b = edges[k, 0], edges[k, 1]
+        while root[a] != a:
+            root[a] = root[root[a]]
+            a = root[a]
+        while root[b] != b:
+            root[b] = root[root[b]]
+            b = root[b]
+        if a != b:
+            root[a] = b
+            chosen[k] = True
+    return chosen
 
 
-def _way(graph: Graph, own: NDArray[np.int64]) -> list[tuple[int, bool]]:
-    matrix = _matrix(graph, own)
-    edges = graph.edges[own]
-    start, end = _farthest(matrix, int(edges[0, 0]))
-    degree = np.bincount(edges.ravel(), minlength=graph.places)
-    odd = degree % 2
-    if odd[edges.ravel()].any():
-        odd[start] ^= 1
-        odd[end] ^= 1
-    else:
-        end = start
-    twice = _drawn_twice(matrix, odd, start)
-    # Of several strokes between two places the shortest one is in the tree.
-    shortest: dict[tuple[int, int], int] = {}
-    for k in own[np.argsort(-graph.lengths[own], kind="stable")].tolist():
-        a, b = sorted(graph.edges[k].tolist())
-        shortest[a, b] = k
-    doubled = [shortest[min(a, b), max(a, b)] for a, b in twice]
-    return _euler(graph, [*own.tolist(), *doubled], start)
+@compiled
+def _at_places(edges: Edges, numbers: Edges, places: int) -> tuple[Edges, Edges]:
+    """Where each place's entries begin `(places + 1,)`, and by place the positions in `numbers` of its strokes."""
+    first = np.zeros(places + 1, dtype=np.int64)
+    for k in numbers:
+        first[edges[k, 0] + 1] += 1
+        if edges[k, 0] != edges[k, 1]:
+            first[edges[k, 1] + 1] += 1
+    first = np.cumsum(first)
+    free = first[:-1].copy()
+    entries = np.empty(first[-1], dtype=np.int64)
+    for i in range(len(numbers)):
+        a, b = edges[numbers[i], 0], edges[numbers[i], 1]
+        entries[free[a]] = i
+        free[a] += 1
+        if a != b:
+            entries[free[b]] = i
+            free[b] += 1
+    return first, entries
 
 
-def _farthest(matrix: coo_array, inside: int) -> tuple[int, int]:
-    """Two places far from each other along the strokes: the end of the farthest way from anywhere, twice."""
-    first = _end_of(matrix, inside)
-    return first, _end_of(matrix, first)
+@compiled
+def _drawn_twice(edges: Edges, lengths: NDArray[np.float64], trees: Edges, places: int) -> tuple[Edges, Edges]:
+    """How often more than once each stroke is drawn `(s,)`, and where the walk over each piece begins.
+
+    Strokes of a spanning tree below which the number of odd places is odd are drawn twice.
+    """
+    first, entries = _at_places(edges, trees, places)
+    odd = np.zeros(places, dtype=np.int64)
+    touched = np.zeros(places, dtype=np.bool_)
+    for k in range(len(edges)):
+        for side in range(2):
+            odd[edges[k, side]] ^= 1
+            touched[edges[k, side]] = True
+    twice = np.zeros(len(edges), dtype=np.int64)
+    starts = np.empty(places, dtype=np.int64)
+    seen = np.zeros(places, dtype=np.bool_)
+    row, through = np.empty(places, dtype=np.int64), np.empty(places, dtype=np.int64)
+    away = np.empty(places)
+    count = 0
+    for place in range(places):
+        if seen[place] or not touched[place]:
+            continue
+        start = place
+        for _ in range(2):
+            n = _spread(edges, lengths, trees, first, entries, start, row, through, away)
+            end = row[0]
+            for i in range(n):
+                if away[row[i]] > away[end]:
+                    end = row[i]
+            begin, start = start, end
+        # From `begin`, an end of the longest way in the tree, to `end`, its other one.
+        any_odd = False
+        for i in range(n):
+            seen[row[i]] = True
+            any_odd |= odd[row[i]] == 1
+        if any_odd:
+            odd[begin] ^= 1
+            odd[end] ^= 1
+        for i in range(n - 1, 0, -1):
+            if odd[row[i]]:
+                stroke = through[row[i]]
+                twice[stroke] += 1
+                parent = edges[stroke, 0] if edges[stroke, 0] != row[i] else edges[stroke, 1]
+                odd[parent] ^= 1
+        starts[count] = begin
+        count += 1
+    return twice, starts[:count].copy()
 
 
-def _end_of(matrix: coo_array, start: int) -> int:
-    away = dijkstra(matrix, directed=False, indices=start)
-    return int(np.argmax(np.where(np.isfinite(away), away, -1)))
+@compiled
+def _spread(
+    edges: Edges,
+    lengths: NDArray[np.float64],
+    trees: Edges,
+    first: Edges,
+    entries: Edges,
+    start: int,
+    row: Edges,
+    through: Edges,
+    away: NDArray[np.float64],
+) -> int:
+    """Write the places of a tree from `start` on, the strokes that lead to them and how far they are; how many."""
+    row[0] = start
+    through[start] = -1
+    away[start] = 0.0
+    count, at = 1, 0
+    while at < count:
+        place = row[at]
+        at += 1
+        for e in range(first[place], first[place + 1]):
+            stroke = trees[entries[e]]
+            if stroke == through[place]:
+                continue
+            other = edges[stroke, 0] if edges[stroke, 0] != place else edges[stroke, 1]
+            through[other] = stroke
+            away[other] = away[place] + lengths[stroke]
+            row[count] = other
+            count += 1
+    return count
 
 
-def _drawn_twice(matrix: coo_array, odd: NDArray[np.int64], root: int) -> list[tuple[int, int]]:
-    """Edges of the spanning tree below which the number of odd places is odd."""
-    tree = minimum_spanning_tree(matrix)
-    order, before = breadth_first_order(tree, root, directed=False)
-    below = odd.copy()
-    twice = []
-    for place in order[:0:-1].tolist():
-        parent = int(before[place])
-        if below[place] % 2:
-            twice.append((place, parent))
-            below[parent] += below[place]
-    return twice
+@compiled
+def _walks(edges: Edges, copies: Edges, starts: Edges, places: int) -> tuple[Edges, NDArray[np.bool_], Edges]:
+    """Walks over every copy of a stroke once, from each start (Hierholzer 1873); earlier copies are taken first.
 
-
-def _euler(graph: Graph, strokes: list[int], start: int) -> list[tuple[int, bool]]:
-    """A walk over every given stroke once, from `start` (Hierholzer 1873); longer strokes are left for later."""
-    at: dict[int, list[int]] = {}
-    for number in sorted(range(len(strokes)), key=lambda n: -graph.lengths[strokes[n]]):
-        for place in set(graph.edges[strokes[number]].tolist()):
-            at.setdefault(place, []).append(number)
-    used = [False] * len(strokes)
-    stack: list[tuple[int, tuple[int, bool] | None]] = [(start, None)]
-    way: list[tuple[int, bool]] = []
-    while stack:
-        place, came = stack[-1]
-        waiting = at.get(place, [])
-        while waiting and used[waiting[-1]]:
-            waiting.pop()
-        if waiting:
-            number = waiting.pop()
-            used[number] = True
-            stroke = strokes[number]
-            first, last = graph.edges[stroke].tolist()
-            turned = place != first
-            stack.append((first if turned else last, (stroke, turned)))
-        else:
-            stack.pop()
-            if came is not None:
-                way.append(came)
-    return way[::-1]
+    Returns:
+        The strokes of all walks, whether each is turned round, and where each walk begins, and the end.
+    """
+    at, entries = _at_places(edges, copies, places)
+    used = np.zeros(len(copies), dtype=np.bool_)
+    strokes, turned = np.empty(len(copies), dtype=np.int64), np.empty(len(copies), dtype=np.bool_)
+    cuts = np.zeros(len(starts) + 1, dtype=np.int64)
+    free = at[:-1].copy()
+    stack, came = np.empty(len(copies) + 1, dtype=np.int64), np.empty(len(copies) + 1, dtype=np.int64)
+    n = 0
+    for k in range(len(starts)):
+        stack[0], came[0] = starts[k], -1
+        depth = 1
+        while depth > 0:
+            place = stack[depth - 1]
+            while free[place] < at[place + 1] and used[entries[free[place]]]:
+                free[place] += 1
+            if free[place] < at[place + 1]:
+                copy = entries[free[place]]
+                used[copy] = True
+                ends = edges[copies[copy]]
+                stack[depth] = ends[0] if ends[0] != place else ends[1]
+                came[depth] = 2 * copies[copy] + (ends[0] != place)
+                depth += 1
+            else:
+                depth -= 1
+                if came[depth] >= 0:
+                    strokes[n], turned[n] = came[depth] // 2, came[depth] % 2 == 1
+                    n += 1
+        cuts[k + 1] = n
+        # Walks are found from their ends.
+        strokes[cuts[k] : n] = strokes[cuts[k] : n][::-1].copy()
+        turned[cuts[k] : n] = turned[cuts[k] : n][::-1].copy()
+    return strokes[:n].copy(), turned[:n].copy(), cuts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,10 +12,11 @@ from scipy.spatial import cKDTree
 
 from linegroup.grouping.chains import Chain, join_chains
 from linegroup.grouping.fragments import Pieces, pieces
-from linegroup.grouping.strokes import Strokes, find_strokes, without_hairs
+from linegroup.grouping.strokes import Strokes
 from linegroup.vectors.centring import centred
+from linegroup.vectors.ground import Ground, find_ground
 from linegroup.vectors.pen import pen_ways, stroke_graph
-from linegroup.vectors.spikes import with_spikes
+from linegroup.vectors.thinning import stroke_lengths, thin, without_hairs
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
@@ -26,11 +27,17 @@ TOLERANCE = 0.4
 BREAK = 4.0
 """A gap so many times as long as the line's usual one is an interruption, not part of a pattern."""
 
+AHEAD = 8
+"""So many points before a gap say where the line was going."""
+
 PATTERN = 4
 """So many gaps are a pattern."""
 
 MARKS = 4
 """A line of nothing but marks has at least so many."""
+
+DOT = 1.2
+"""Ways no longer than so many pixels have no direction."""
 
 _PAD = 2
 
@@ -83,25 +90,35 @@ def trace(
         chains = [Chain(centre[None], (), 1.0) for centre in marks]
         thickness = float(np.sqrt(mask.sum() / len(marks)))
     else:
-        strokes = find_strokes(mask)
-        thickness = _thickness(strokes, mask)
-        chains = _without_doubles(_drawn(strokes, ink, thickness)) or [_dot(ink)]
-    path = _end_to_end(chains)
-    if marks is None:
-        path = replace(path, points=with_spikes(path.points, mask, thickness))
-    return _simplified(path, thickness, np.array([x0, y0]), tolerance)
+        ground = find_ground(mask)
+        strokes = without_hairs(thin(ground))
+        thickness = _thickness(strokes, len(xs))
+        chains = _without_doubles(_drawn(strokes, ink, ground)) or [_dot(ink)]
+    return _simplified(_end_to_end(chains), thickness, np.array([x0, y0]), tolerance)
 
 
-def _drawn(strokes: Strokes, ink: NDArray[np.float32], thickness: float) -> list[Chain]:
-    """Each connected piece as a pen would draw it, without its hairs."""
-    strokes = without_hairs(strokes)
+def _drawn(strokes: Strokes, ink: NDArray[np.float32], ground: Ground) -> list[Chain]:
+    """Each connected piece as a pen would draw it."""
     chains = []
     for way in pen_ways(stroke_graph(strokes)):
         first, last = strokes.nodes[way[0][0], int(way[0][1])], strokes.nodes[way[-1][0], 1 - int(way[-1][1])]
         ring = (len(way) == 1 and _is_ring(strokes.points[way[0][0]])) or (first == last and first >= 0)
         points = np.concatenate([strokes.points[k][::-1] if turned else strokes.points[k] for k, turned in way])
-        chains.append(Chain(centred(points, ink, thickness, bool(ring)), (), thickness, bool(ring)))
+        if np.ptp(points, axis=0).max() <= DOT:
+            points, ring = points.mean(axis=0, keepdims=True), False
+        if not ring:
+            points = _without_hook(_without_hook(points, ground.scale)[::-1], ground.scale)[::-1]
+        chains.append(Chain(centred(points, ink, ground, bool(ring)), (), 2 * ground.reach, bool(ring)))
     return chains
+
+
+def _without_hook(points: Points, scale: int) -> Points:
+    """Without the way from the first point into a corner of the ink's end, if it turns there."""
+    short, further = round(DOT * scale), round((DOT + 2) * scale)
+    if len(points) <= further:
+        return points
+    one, other = points[0] - points[short], points[short] - points[further]
+    return points[short:] if one @ other < 0.5 * np.hypot(*one) * np.hypot(*other) else points
 
 
 def _is_ring(points: Points) -> bool:
@@ -115,16 +132,14 @@ def _dot(ink: NDArray[np.float32]) -> Chain:
     return Chain(centre[None], (), 1.0)
 
 
-def _thickness(strokes: Strokes, mask: Mask) -> float:
-    """Ink per length, as far as that agrees with how far the ink reaches to both sides."""
+def _thickness(strokes: Strokes, pixels: int) -> float:
+    """Ink per length, as far as that agrees with the pen's reach."""
     if not strokes.points:
         return 1.0
-    lengths = np.array([len(points) for points in strokes.points])
-    order = np.argsort(strokes.thickness)
-    half = np.searchsorted(np.cumsum(lengths[order]), lengths.sum() / 2)
-    usual = float(strokes.thickness[order[min(half, len(order) - 1)]])
-    way = sum(float(np.hypot(*np.diff(points, axis=0).T).sum()) + 1 for points in strokes.points)
-    return max(1.0, float(np.clip(np.count_nonzero(mask) / way, usual, usual + 1)))
+    usual = float(strokes.thickness[0])
+    ends = int((strokes.nodes < 0).sum()) * np.pi / 8 * usual
+    way = float(stroke_lengths(strokes).sum()) + 0.5 * len(strokes.points) + ends
+    return max(1.0, float(np.clip(pixels / way, usual - 0.5, usual + 0.5)))
 
 
 def _marks(part: Pieces, extent: float) -> Points | None:
@@ -153,15 +168,24 @@ def _without_doubles(chains: Sequence[Chain]) -> list[Chain]:
     sizes = np.array([len(chains[k].points) for k in order])
     owner = np.repeat(np.arange(len(order)), sizes)
     points = np.concatenate([chains[k].points for k in order])
-    tree = cKDTree(points)
+    reach = 1.5 * chains[0].thickness + 2
+    ends = [np.repeat(np.stack([chains[k].points[side] for k in order]), sizes, axis=0) for side in (0, -1)]
+    # What lies beyond an end is not beside.
+    beyond = np.minimum(*(np.hypot(*(points - end).T) for end in ends)) < reach
+    beyond &= ~np.repeat([chains[k].closed for k in order], sizes)
+    inner = np.flatnonzero(~beyond)
+    if not len(inner):
+        return list(chains)
+    tree = cKDTree(points[inner])
     kept = np.ones(len(order), dtype=np.bool_)
     starts = np.cumsum(sizes) - sizes
-    for rank, k in enumerate(order[1:], start=1):
-        chain = chains[k]
-        own = points[starts[rank] : starts[rank] + sizes[rank]]
-        some = own[:: max(1, len(own) // 16)]
-        near = tree.query_ball_point(some, 1.5 * chain.thickness + 2)
-        beside = [any(owner[i] < rank and kept[owner[i]] for i in found) for found in near]
+    some = np.concatenate([np.arange(a, a + n, max(1, n // 16)) for a, n in zip(starts, sizes, strict=True)])
+    near = tree.query_ball_point(points[some], reach)
+    longest = np.array([owner[inner[found]].min() if found else len(order) for found in near])
+    candidates = np.bincount(owner[some], longest < owner[some]) >= 0.8 * np.bincount(owner[some])
+    for rank in np.flatnonzero(candidates):
+        own = [near[i] for i in np.flatnonzero(owner[some] == rank)]
+        beside = [any(owner[i] < rank and kept[owner[i]] for i in inner[found]) for found in own]
         kept[rank] = np.mean(beside) < 0.8
     return [chains[k] for rank, k in enumerate(order) if kept[rank]]
 
@@ -188,12 +212,26 @@ def _end_to_end(chains: list[Chain]) -> Chain:
     return chains[0]
 
 
+def _left_the_plot(points: Points, steps: NDArray[np.float64]) -> Mask:
+    """`(n - 1,)`, gaps from where the line crosses one side of its box to where it comes back over the same side."""
+    left = np.zeros(len(steps), dtype=np.bool_)
+    low, high = points.min(axis=0), points.max(axis=0)
+    for k in np.flatnonzero(steps > 3).tolist():
+        out = points[k] - points[max(k - AHEAD, 0)]
+        back = points[k + 1] - points[min(k + 1 + AHEAD, len(points) - 1)]
+        for axis, side, sign in ((0, low, -1), (0, high, 1), (1, low, -1), (1, high, 1)):
+            near = max(abs(points[k, axis] - side[axis]), abs(points[k + 1, axis] - side[axis])) < 1.5
+            left[k] |= near and sign * out[axis] > 0.5 * np.hypot(*out) and sign * back[axis] > 0.5 * np.hypot(*back)
+    return left
+
+
 def _simplified(path: Chain, thickness: float, origin: Points, tolerance: float) -> Traced:
     """The path cut at its interruptions, with as few points as the tolerance allows."""
     steps = np.hypot(*np.diff(path.points, axis=0).T)
     gaps = steps[steps > 3]
     usual = float(np.median(gaps)) if len(gaps) >= PATTERN else 0.0
-    cuts = np.flatnonzero(steps > max(BREAK * usual, 12 + 2 * thickness)) + 1
+    cut = (steps > max(BREAK * usual, 12 + 2 * thickness)) | _left_the_plot(path.points, steps)
+    cuts = np.flatnonzero(cut) + 1
     closed = path.closed and not len(cuts) and len(path.points) > 2
     pieces_ = [
         cv2.approxPolyDP(part[:, None].astype(np.float32), tolerance, closed=closed)[:, 0]

@@ -28,7 +28,7 @@ from linegroup.training.artifact import save_artifact
 from linegroup.wire import from_json
 
 PROGRAM = str(Path(sys.executable).with_name("linegroup"))
-COLOUR = ("--set", "grouping.method=colour", "--set", "grouping.candidates=non_white")
+COLOUR = ("--model", "none", "--set", "grouping.method=colour", "--set", "grouping.candidates=non_white")
 
 
 @pytest.fixture(autouse=True)

@@ -205,7 +205,7 @@ def shards(tmp_path_factory):
 
 def test_a_whole_evaluation(shards, tmp_path):
     seen = []
-    evaluation = score_model(shards, progress=lambda done, total: seen.append((done, total)))
+    evaluation = score_model(shards, "none", progress=lambda done, total: seen.append((done, total)))
     assert list(evaluation.predictors) == ["link", "colour", "components"]
     assert seen == [(k, 7) for k in range(1, 8)]
     save_evaluation(evaluation, tmp_path / "out")
@@ -221,8 +221,8 @@ def test_a_whole_evaluation(shards, tmp_path):
 
 
 def test_settings_of_the_first_method_leave_the_baselines_alone(shards):
-    plain = score_model(shards, limit=3)
-    changed = score_model(shards, limit=3, overrides=["grouping.method=components", "data.thickness=4"])
+    plain = score_model(shards, "none", limit=3)
+    changed = score_model(shards, "none", limit=3, overrides=["grouping.method=components", "data.thickness=4"])
     assert changed.first.grouping.method == "components"
     assert changed.report.data.thickness == 4
     assert {n: p.grouping for n, p in changed.predictors.items() if n in BASELINES} == dict(BASELINES)
@@ -238,7 +238,7 @@ def test_settings_of_the_first_method_leave_the_baselines_alone(shards):
         ({"overrides": ["data.category=lines"]}, "'line'"),
         ({"overrides": ["training.lr=1"]}, "grouping"),
         ({"overrides": ["data.thickness=0"]}, "thickness"),
-        ({"device": "gpu", "model": None}, None),
+        ({"device": "gpu", "model": "none"}, None),
     ],
 )
 def test_wrong_settings(shards, settings, word):
@@ -253,8 +253,8 @@ def test_category_of_the_truth(tmp_path):
     sample = draw_sample([np.array([[5, 5], [60, 40]]), np.array([[5, 40], [60, 5]])], (48, 64))
     lines = (sample.instances[0], replace(sample.instances[1], category="axis"))
     folder = shard_folder(tmp_path, [replace(sample, instances=lines)])
-    assert score_model(folder).report.rows[0].lines == 2
-    assert score_model(folder, overrides=["data.category=7"]).report.rows[0].lines == 1
+    assert score_model(folder, "none").report.rows[0].lines == 2
+    assert score_model(folder, "none", overrides=["data.category=7"]).report.rows[0].lines == 1
 
 
 def test_baselines_bring_their_own_candidates():
@@ -298,7 +298,7 @@ def test_identities_that_change_at_a_crossing_are_counted():
 
 
 def test_other_groupers_on_the_same_charts(shards):
-    evaluation = score_model(shards, limit=2, against=["components"], overrides=["grouping.method=colour"])
+    evaluation = score_model(shards, "none", limit=2, against=["components"], overrides=["grouping.method=colour"])
     assert evaluation.report.methods == ["link", "components", "colour", "flat"]
     with pytest.raises(UserError, match="grouper"):
         score_model(shards, limit=1, against=["clusters"])

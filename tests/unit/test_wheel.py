@@ -38,7 +38,12 @@ def test_only_the_package_is_installed(names):
 
 def test_every_module_and_preset_is_inside(names):
     package = ROOT / "linegroup"
-    wanted = [*package.rglob("*.py"), *package.rglob("*.yaml"), package / "py.typed"]
+    wanted = [
+        *package.rglob("*.py"),
+        *package.rglob("*.yaml"),
+        *(package / "pretrained").iterdir(),
+        package / "py.typed",
+    ]
     missing = [str(path.relative_to(ROOT)) for path in wanted if str(path.relative_to(ROOT)) not in names]
     assert not missing
 
