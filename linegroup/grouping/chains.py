@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from linegroup.compiling import compiled
-from linegroup.grouping.matching import match_ends
+from linegroup.grouping.matching import connected, match_ends
 from linegroup.grouping.strokes import Strokes
 
 Mask = NDArray[np.bool_]
@@ -35,6 +35,9 @@ FORCED = 3.4
 
 AT_JUNCTION, FREE = 1.8, 1.0
 """What an end costs that is linked to none."""
+
+UNKNOWN = 1e9
+"""Instead of what is not known of two ends."""
 
 _SURE = 0.3
 """Length of a tangent vector from which it is believed."""
@@ -86,6 +89,11 @@ class Chain:
     gaps: tuple[float, ...]
     thickness: float
     closed: bool = False
+
+    @cached_property
+    def usual_gap(self) -> float:
+        """NaN where there are too few to tell."""
+        return median(self.gaps) if len(self.gaps) >= 2 else np.nan
 
 
 @dataclass(frozen=True)
@@ -161,10 +169,7 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None) -> l
     kept = np.flatnonzero(~bridge & ~hair)
     if not len(kept):
         return []
-    graph = coo_array(
-        (np.ones(int(bridge.sum())), (first[bridge], last[bridge])), shape=(strokes.junctions, strokes.junctions)
-    )
-    crossing = np.append(connected_components(graph, directed=False)[1] if strokes.junctions else [], -1).astype(int)
+    crossing = np.append(connected(strokes.nodes[bridge], strokes.junctions), -1)
     degree = np.bincount(crossing[strokes.nodes[kept]].ravel() + 1, minlength=2)[1:]
     between = (first[kept] >= 0) & (last[kept] >= 0)
     ends_at = crossing[strokes.nodes[kept]]
@@ -172,7 +177,7 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None) -> l
     number = np.concatenate([kept, kept[double]])
     chains = [_stroke_chain(strokes, int(k)) for k in number]
     level = Level(max(14.0, 6 * thick), 6 + 4 * thick, 0.6, FREE)
-    ends = _ends(chains, level.window, looks)
+    ends = _ends(chains, *_points(chains), level.window, looks)
     node = crossing[strokes.nodes[number]].ravel()
     near = cKDTree(ends.places).query_pairs(level.reach, output_type="ndarray")
     near = near[(node[near[:, 0]] != node[near[:, 1]]) | (node[near[:, 0]] < 0)]
@@ -217,32 +222,42 @@ def _meeting(node: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None) -> list[Chain]:
-    ends = _ends(chains, level.window, looks)
-    near = cKDTree(ends.places).query_pairs(level.reach, output_type="ndarray")
+    points, cuts = _points(chains)
+    places = points[np.stack([cuts[:-1], cuts[1:] - 1], axis=1).ravel()]
+    near = cKDTree(places).query_pairs(level.reach, output_type="ndarray")
     one, other = near.T // 2
     closed = np.array([chain.closed for chain in chains])
-    lengths = np.array([len(chain.points) for chain in chains])
-    wide = np.hypot(*(ends.places[near[:, 0]] - ends.places[near[:, 1]]).T)
-    loop = lengths[one] > 6 * wide + 20
+    wide = np.hypot(*(places[near[:, 0]] - places[near[:, 1]]).T)
+    loop = np.diff(cuts)[one] > 6 * wide + 20
     near = near[((one != other) | loop) & ~closed[one] & ~closed[other]]
-    costs = _costs(ends, near, level, looks)
+    if not len(near):
+        return chains
+    costs = _costs(_ends(chains, points, cuts, level.window, looks), near, level, looks)
     return join_chains(chains, match_ends(near, costs, np.full(2 * len(chains), level.unlinked)))
 
 
-def _ends(chains: Sequence[Chain], window: float, looks: Looks | None) -> _Ends:
-    points = np.concatenate([chain.points for chain in chains])
-    cuts = np.cumsum([0, *(len(chain.points) for chain in chains)])
+def _points(chains: Sequence[Chain]) -> tuple[Points, NDArray[np.int64]]:
+    """The points of all chains `(n, 2)`, and where each chain begins, and the end."""
+    cuts = np.zeros(len(chains) + 1, dtype=np.int64)
+    np.cumsum([len(chain.points) for chain in chains], out=cuts[1:])
+    return np.concatenate([chain.points for chain in chains]), cuts
+
+
+def _ends(
+    chains: Sequence[Chain], points: Points, cuts: NDArray[np.int64], window: float, looks: Looks | None
+) -> _Ends:
     thickness = np.repeat([chain.thickness for chain in chains], 2)
-    usual = [float(np.median(chain.gaps)) if len(chain.gaps) >= 2 else np.nan for chain in chains]
+    usual = np.repeat([chain.usual_gap for chain in chains], 2)
     places = points[np.stack([cuts[:-1], cuts[1:] - 1], axis=1).ravel()]
     first, last, directions = _near_ends(points, cuts, window)
     features = np.zeros((len(places), 0))
     if looks is not None:
         features = _means(points, first, last, looks.where, looks.features)
         short = np.repeat(np.diff(cuts), 2) <= thickness + 2
-        told = _told(_means(points, first, last, looks.where, looks.tangent))
-        directions = np.where(short[:, None], told, directions)
-    return _Ends(places, directions, thickness, np.repeat(usual, 2), features)
+        if short.any():
+            told = _told(_means(points, first, last, looks.where, looks.tangent))
+            directions = np.where(short[:, None], told, directions)
+    return _Ends(places, directions, thickness, usual, features)
 
 
 @compiled
@@ -311,30 +326,46 @@ def _told(tangents: Points) -> Points:
 
 def _costs(ends: _Ends, pairs: NDArray[np.int64], level: Level, looks: Looks | None) -> Points:
     """`(P,)`, what a link of each pair of ends costs; about 1 for a usual one."""
-    a, b = pairs.T
-    way = ends.places[b] - ends.places[a]
-    gap = np.hypot(*way.T)
-    one, other = ends.directions[a], ends.directions[b]
-    turn = np.arccos(np.clip(-(one * other).sum(axis=1), -1, 1))
-    known = np.hypot(*one.T) * np.hypot(*other.T) > 0
-    turn = np.where(known, turn, 0.7 * level.turn)
-    aside = (np.abs(_cross(one, way)) + np.abs(_cross(other, way))) / 2
-    ahead = np.minimum((way * one).sum(axis=1), -(way * other).sum(axis=1))
-    thick = (ends.thickness[a] + ends.thickness[b]) / 2
-    cost = (turn / level.turn) ** 2 + 0.5 * (aside / (thick + 2.5 + 0.2 * gap)) ** 2
-    cost += np.where(ahead < -thick - 1, 1.5, 0.0)
-    cost += (np.log((ends.thickness[a] + 1.5) / (ends.thickness[b] + 1.5)) / 0.5) ** 2
+    known = _known(ends.places, ends.directions, ends.thickness, ends.gaps, np.ascontiguousarray(pairs))
+    turn = np.where(known[:, 0] == UNKNOWN, 0.7 * level.turn, np.arccos(np.clip(known[:, 0], -1, 1)))
+    cost = (turn / level.turn) ** 2 + 0.5 * known[:, 1] ** 2 + known[:, 2]
+    cost += (np.log(known[:, 3]) / 0.5) ** 2
     if looks is not None:
+        a, b = pairs.T
         cost += looks.cost(ends.features[a], ends.features[b])
-    usual = np.stack([ends.gaps[a], ends.gaps[b]])
-    seen = np.isfinite(usual)
-    mean = np.where(seen, usual, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    rhythm = 0.25 * np.log((gap + 2) / (mean + 2)) ** 2
-    return np.asarray(cost + np.where(seen.any(axis=0), rhythm, 0.5 * gap / level.reach))
+    gap, rhythm = known[:, 4], known[:, 5]
+    return np.asarray(cost + np.where(rhythm == UNKNOWN, 0.5 * gap / level.reach, 0.25 * np.log(rhythm) ** 2))
 
 
-def _cross(a: Points, b: Points) -> Points:
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+@compiled
+def _known(places: Points, directions: Points, thickness: Points, gaps: Points, pairs: NDArray[np.int64]) -> Points:
+    """What is known of pairs of ends, `(P, 6)`.
+
+    The cosine of the turn; how far each end lies beside the straight way on of the other, in what is usual; 1.5 if
+    one lies behind the other; how many times as thick; the gap; how many times as wide as the gaps seen.
+    """
+    known = np.empty((len(pairs), 6))
+    for k in range(len(pairs)):
+        a, b = pairs[k]
+        x, y = places[b, 0] - places[a, 0], places[b, 1] - places[a, 1]
+        ax, ay, bx, by = directions[a, 0], directions[a, 1], directions[b, 0], directions[b, 1]
+        gap = np.hypot(x, y)
+        thick = (thickness[a] + thickness[b]) / 2
+        turns = np.hypot(ax, ay) * np.hypot(bx, by) > 0
+        known[k, 0] = -(ax * bx + ay * by) if turns else UNKNOWN
+        known[k, 1] = (abs(ax * y - ay * x) + abs(bx * y - by * x)) / 2 / (thick + 2.5 + 0.2 * gap)
+        known[k, 2] = 1.5 if min(x * ax + y * ay, -(x * bx + y * by)) < -thick - 1 else 0.0
+        known[k, 3] = (thickness[a] + 1.5) / (thickness[b] + 1.5)
+        known[k, 4] = gap
+        known[k, 5] = UNKNOWN
+        seen, usual = 0, 0.0
+        for end in (a, b):
+            if not np.isnan(gaps[end]):
+                seen += 1
+                usual += gaps[end]
+        if seen:
+            known[k, 5] = (gap + 2) / (usual / seen + 2)
+    return known
 
 
 def join_chains(chains: Sequence[Chain], links: Iterable[tuple[int, int]], without: Iterable[int] = ()) -> list[Chain]:
@@ -342,13 +373,17 @@ def join_chains(chains: Sequence[Chain], links: Iterable[tuple[int, int]], witho
     mate: dict[int, int] = {}
     for a, b in links:
         mate[a], mate[b] = b, a
-    seen = np.zeros(len(chains), dtype=np.bool_)
-    seen[list(without)] = True
+    seen = [False] * len(chains)
+    for k in without:
+        seen[k] = True
     joined = []
-    for start in range(len(chains)):
+    for start, chain in enumerate(chains):
         if seen[start]:
             continue
         seen[start] = True
+        if 2 * start not in mate and 2 * start + 1 not in mate:
+            joined.append(chain)
+            continue
         forward, backward = _walk(2 * start + 1, mate, seen), _walk(2 * start, mate, seen)
         row = [end ^ 1 for end in reversed(backward)] + [2 * start, *forward]
         ring = mate.get(row[0]) == row[-1] ^ 1
@@ -356,7 +391,7 @@ def join_chains(chains: Sequence[Chain], links: Iterable[tuple[int, int]], witho
     return joined
 
 
-def _walk(leaving: int, mate: dict[int, int], seen: Mask) -> list[int]:
+def _walk(leaving: int, mate: dict[int, int], seen: list[bool]) -> list[int]:
     """The ends at which one chain after the other is entered, leaving the first at `leaving`."""
     entered = []
     while leaving in mate and not seen[mate[leaving] // 2]:
@@ -372,9 +407,9 @@ def _concatenate(row: list[tuple[Chain, bool]], *, closed: bool) -> Chain:
         chain = row[0][0]
         return Chain(chain.points, chain.gaps, chain.thickness, chain.closed or closed)
     points = [chain.points[::-1] if turned else chain.points for chain, turned in row]
-    between = [float(np.hypot(*(b[0] - a[-1]))) for a, b in pairwise(points)]
+    between = np.hypot(*np.array([b[0] - a[-1] for a, b in pairwise(points)]).T).tolist()
     lengths = np.array([len(p) for p in points])
-    thickness = float(np.average([chain.thickness for chain, _ in row], weights=lengths))
+    thickness = float((np.array([chain.thickness for chain, _ in row]) * lengths).sum() / lengths.sum())
     gaps = (*between, *(gap for chain, _ in row for gap in chain.gaps))
     # Two marks linked at both ends are no ring.
     return Chain(np.concatenate(points), gaps, thickness, closed and len(row) > 2)

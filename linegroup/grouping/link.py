@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 HIDDEN = 20.0
 """A line that is interrupted for at most so many pixels, where another one runs, goes on under it."""
 
-EDGE, BESIDE, FAR = 2.0, 1.5, 20.0
+EDGE, BESIDE, FAR = 2.0, 1.5, 3.0
 """Pixels from a line: its soft edges; axes and grid under them; what a model says is of some line."""
 
 APART = 1.5

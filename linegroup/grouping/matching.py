@@ -5,8 +5,6 @@ from __future__ import annotations
 import networkx
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from linegroup.compiling import compiled
 
@@ -37,8 +35,7 @@ def match_ends(
     pairs, gain = pairs[order], gain[order]
     if not len(pairs):
         return []
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(unlinked), len(unlinked)))
-    part = connected_components(graph, directed=False)[1]
+    part = connected(pairs, len(unlinked))
     size = np.bincount(part)[part[pairs[:, 0]]]
     links = _greedy(pairs[size > _EXACT])
     for component in _components(part[pairs[:, 0]], (size > _FEW) & (size <= _EXACT)):
@@ -55,6 +52,24 @@ def match_ends(
     return [(min(link), max(link)) for link in links]
 
 
+@compiled
+def connected(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """`(count,)`, one of those that each hangs together with by pairs `(P, 2)`: the same for all, the first."""
+    parent = np.arange(count)
+    for k in range(len(pairs)):
+        one, other = pairs[k, 0], pairs[k, 1]
+        while parent[one] != one:
+            parent[one] = parent[parent[one]]
+            one = parent[one]
+        while parent[other] != other:
+            parent[other] = parent[parent[other]]
+            other = parent[other]
+        parent[max(one, other)] = min(one, other)
+    for k in range(count):
+        parent[k] = parent[parent[k]]
+    return parent
+
+
 def _greedy(pairs: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Links from the best on."""
     taken: set[int] = set()
@@ -66,7 +81,7 @@ def _greedy(pairs: NDArray[np.int64]) -> list[tuple[int, int]]:
     return links
 
 
-def _components(part: NDArray[np.int32], chosen: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+def _components(part: NDArray[np.int64], chosen: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
     """The chosen pairs' numbers, part by part."""
     numbers = np.flatnonzero(chosen)
     numbers = numbers[np.argsort(part[numbers], kind="stable")]
@@ -74,7 +89,7 @@ def _components(part: NDArray[np.int32], chosen: NDArray[np.bool_]) -> list[NDAr
 
 
 @compiled
-def _best_of_few(pairs: NDArray[np.int64], gain: NDArray[np.float64], part: NDArray[np.int32]) -> NDArray[np.bool_]:
+def _best_of_few(pairs: NDArray[np.int64], gain: NDArray[np.float64], part: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which pairs `(P,)`, sorted by part, each with at most `_FEW` ends, are linked: the best of all ways."""
     chosen = np.zeros(len(pairs), dtype=np.bool_)
     first = 0

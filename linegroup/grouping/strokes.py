@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,8 +13,6 @@ from skimage.morphology import skeletonize
 from linegroup.compiling import compiled
 
 Mask = NDArray[np.bool_]
-
-_AROUND = np.ones((3, 3), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,31 +51,45 @@ def without_hairs(strokes: Strokes) -> Strokes:
 def find_strokes(mask: Mask) -> Strokes:
     """The strokes of a mask `(h, w)`: its skeleton (Zhang and Suen 1984), cut where three or more branches meet."""
     box = ink_box(mask)
-    padded = np.pad(mask[box], 2)
-    skeleton: Mask = skeletonize(padded)
-    half = cv2.distanceTransform(padded.astype(np.uint8), cv2.DIST_L2, 5)
-    meeting = skeleton & (_neighbours(skeleton) >= 3)
-    count, found = cv2.connectedComponents(meeting.astype(np.uint8), connectivity=8)
-    junction = np.asarray(found, dtype=np.int32)
-    branches = skeleton & ~meeting
-    number, name = cv2.connectedComponents(branches.astype(np.uint8), connectivity=8)
-    if number == 1:
-        return Strokes([], np.zeros((0, 2), dtype=np.int64), np.zeros(0), count - 1, np.zeros(0))
-    ys, xs = np.nonzero(branches)
+    height, width = box[0].stop - box[0].start + 4, box[1].stop - box[1].start + 4
+    image = np.zeros((height, width), dtype=np.uint8)
+    image[2:-2, 2:-2] = mask[box]
+    half = cv2.distanceTransform(image, cv2.DIST_L2, 5)
+    image = skeletonize(image.view(np.bool_)).view(np.uint8)
+    at = np.flatnonzero(image)
+    meeting = _neighbours(image.ravel(), at, width) >= 3
+    branches, junctions = at[~meeting], at[meeting]
+    count, of = _pieces(image.ravel(), junctions, width)
+    junction = np.zeros((height, width), dtype=np.int32)
+    junction.ravel()[junctions] = of
+    image.ravel()[junctions] = 0
+    number, own = _pieces(image.ravel(), branches, width)
+    if number == 0:
+        return Strokes([], np.zeros((0, 2), dtype=np.int64), np.zeros(0), count, np.zeros(0))
     # A branch is followed from an end of it; a closed one has none and is followed from anywhere.
-    order = np.lexsort((_neighbours(branches)[ys, xs], name[ys, xs]))
-    first = order[np.searchsorted(name[ys, xs][order], np.arange(1, number))]
-    pixels = np.empty((len(ys), 2), dtype=np.int64)
-    cuts = _follow(name.astype(np.int32), np.stack([ys[first], xs[first]], axis=1), pixels)
-    points = [pixels[a:b] for a, b in pairwise(cuts.tolist())]
+    order = np.lexsort((_neighbours(image.ravel(), branches, width), own))
+    first = branches[order[np.searchsorted(own[order], np.arange(1, number + 1))]]
+    pixels = np.empty((len(branches), 2), dtype=np.int64)
+    cuts = _follow(image, np.stack(np.divmod(first, width), axis=1), pixels)
     nodes, thickness = _describe(pixels, cuts, junction, np.asarray(half, dtype=np.float32))
     alone = (np.diff(cuts) == 1) & (nodes[:, 0] == nodes[:, 1])
     nodes[alone, 1] = -1
-    around = np.zeros(count)
-    np.maximum.at(around, junction[meeting], half[meeting])
+    around = np.zeros(count + 1)
+    np.maximum.at(around, of, half.ravel()[junctions])
     discs = np.append(around[1:], 0)[nodes].max(axis=1)
-    origin = np.array([box[1].start, box[0].start]) - 2
-    return Strokes([(p + origin).astype(np.float64) for p in points], nodes, thickness, count - 1, discs)
+    places = (pixels + np.array([box[1].start - 2, box[0].start - 2])).astype(np.float64)
+    return Strokes([places[a:b] for a, b in pairwise(cuts.tolist())], nodes, thickness, count, discs)
+
+
+def _pieces(image: NDArray[np.uint8], at: NDArray[np.int64], width: int) -> tuple[int, NDArray[np.int64]]:
+    """How many 8-connected pieces there are, and which one (1..n) each pixel `at` is of.
+
+    They are numbered as `cv2.connectedComponents` does: by their first 2x2 block.
+    """
+    own, block = _flood(image, at, width)
+    rank = np.empty(len(block), dtype=np.int64)
+    rank[np.argsort(block, kind="stable")] = np.arange(1, len(block) + 1)
+    return len(block), rank[own]
 
 
 def ink_box(mask: Mask) -> tuple[slice, slice]:
@@ -95,10 +106,48 @@ def ink_pixels(mask: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return ys, xs
 
 
-def _neighbours(mask: Mask) -> NDArray[np.uint8]:
-    """How many of the 8 around each pixel are set, where it is set itself."""
-    around = cv2.filter2D(mask.astype(np.uint8), -1, _AROUND, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(around - 1, dtype=np.uint8)
+@compiled
+def _neighbours(image: NDArray[np.uint8], at: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """How many of the 8 around each place of a flat image are set."""
+    count = np.zeros(len(at), dtype=np.int64)
+    for k in range(len(at)):
+        for dy in range(-1, 2):
+            for dx in range(-1, 2):
+                count[k] += image[at[k] + dy * width + dx]
+        count[k] -= image[at[k]]
+    return count
+
+
+@compiled
+def _flood(image: NDArray[np.uint8], at: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which piece (0..n-1) each of the places of a flat image is of, and the first 2x2 block of each piece.
+
+    Only from place to place, 8-connected.
+    """
+    index = np.full(len(image), -1, dtype=np.int32)
+    for k in range(len(at)):
+        index[at[k]] = k
+    own, block = np.full(len(at), -1, dtype=np.int64), np.empty(len(at), dtype=np.int64)
+    stack = np.empty(len(at), dtype=np.int64)
+    number = 0
+    for start in range(len(at)):
+        if own[start] >= 0:
+            continue
+        stack[0], waiting = start, 1
+        own[start], block[number] = number, len(image)
+        while waiting:
+            waiting -= 1
+            i = at[stack[waiting]]
+            block[number] = min(block[number], i // width // 2 * width + i % width // 2)
+            for dy in range(-1, 2):
+                for dx in range(-1, 2):
+                    k = index[i + dy * width + dx]
+                    if k >= 0 and own[k] < 0:
+                        own[k] = number
+                        stack[waiting] = k
+                        waiting += 1
+        number += 1
+    return own, block[:number]
 
 
 @compiled
@@ -130,21 +179,23 @@ def _describe(
 
 
 @compiled
-def _follow(name: NDArray[Any], starts: NDArray[Any], pixels: NDArray[Any]) -> NDArray[np.int64]:
-    """Write each branch's pixels in order from its start; where each begins in `pixels`, and the end."""
+def _follow(image: NDArray[np.uint8], starts: NDArray[np.int64], pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Write each branch's pixels in order from its start, and clear them; where each begins in `pixels`, and the end.
+
+    Branches do not touch each other.
+    """
     cuts = np.zeros(len(starts) + 1, dtype=np.int64)
     at = 0
     for branch in range(len(starts)):
         y, x = starts[branch, 0], starts[branch, 1]
-        own = name[y, x]
         while y >= 0:
             pixels[at, 0], pixels[at, 1] = x, y
             at += 1
-            name[y, x] = 0
+            image[y, x] = 0
             next_y, next_x = -1, -1
             # Pixels that share an edge come first: a step of a staircase is not jumped.
             for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)):
-                if next_y < 0 and name[y + dy, x + dx] == own:
+                if next_y < 0 and image[y + dy, x + dx]:
                     next_y, next_x = y + dy, x + dx
             y, x = next_y, next_x
         cuts[branch + 1] = at
