@@ -45,7 +45,7 @@ def test_score_model_prints_one_json_line(shards, tmp_path):
     (line,) = done.stdout.splitlines()
     tree = json.loads(line)
     assert tree["pictures"] == 3
-    assert list(tree["methods"]) == ["link", "colour", "components", "flat"]
+    assert list(tree["methods"]) == ["model", "colour", "components", "flat"]
     assert (tmp_path / "report" / "examples.png").exists()
     printed = CliRunner().invoke(app, ["evaluate", "--data", str(shards), "--set", "grouping.method=colour", "--json"])
     same = json.loads(printed.stdout)
