@@ -37,8 +37,8 @@ VOTE = 0.5
 SPECK = 4
 """Pieces of a model's foreground of fewer pixels are none of a line's, unless there are others around."""
 
-LONE = 31
-"""Side in pixels of the square in which other pieces are looked for."""
+LONE, COMPANY = 31, 2
+"""Side in pixels of the square in which other pieces are looked for, and how many pixels of them there must be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,4 +146,4 @@ def _without_lone_specks(ink: Mask) -> Mask:
     most = np.zeros(len(part.areas) + 1, dtype=np.float32)
     ys, xs = np.nonzero(ink)
     np.maximum.at(most, part.image[ys, xs], around[ys, xs])
-    return part.select((part.areas >= SPECK) | (most[1:] >= part.areas + SPECK))
+    return part.select((part.areas >= SPECK) | (most[1:] >= part.areas + COMPANY))

@@ -159,20 +159,36 @@ def page_colours(pixels: NDArray[np.uint8], share: float = 0.03) -> Colours:
 
     Flat means that the 7x7 pixels around have one colour, grain apart: lines and text never fill such a window.
     """
-    smooth = np.asarray(cv2.medianBlur(pixels, 5))
-    key = np.zeros(smooth.shape[:2], dtype=np.uint16)
-    for channel in cv2.split(smooth // _BIN):
-        key = (key << 5) + channel
+    smooth = np.asarray(cv2.medianBlur(pixels, 5), dtype=np.uint8)
     kernel = np.ones((7, 7), dtype=np.uint8)
-    # By channels and by cv2.mean: NumPy's reductions over a last axis of three are fifty times slower.
-    red, green, blue = cv2.split(cv2.subtract(cv2.dilate(smooth, kernel), cv2.erode(smooth, kernel)))
-    flat = cv2.max(cv2.max(red, green), blue) <= 2 * _BIN
-    counts = np.bincount(key[flat] if flat.any() else key.ravel())
-    there = np.flatnonzero(counts)
-    order = there[np.argsort(-counts[there], kind="stable")[:4]]
-    large = [b for b in order if counts[b] >= share * key.size] or [order[0]]
-    mean = np.array([cv2.mean(smooth, (key == b).view(np.uint8))[:3] for b in large], dtype=np.float32) / 255
+    spread = cv2.subtract(cv2.dilate(smooth, kernel), cv2.erode(smooth, kernel))
+    flat, counts, sums = _count_colours(smooth, np.asarray(spread, dtype=np.uint8))
+    common = flat if flat.any() else counts
+    there = np.flatnonzero(common)
+    order = there[np.argsort(-common[there], kind="stable")[:4]]
+    large = [b for b in order if common[b] >= share * smooth.shape[0] * smooth.shape[1]] or [order[0]]
+    mean = (sums[large] * (1 / counts[large])[:, None]).astype(np.float32) / 255
     return np.asarray(cv2.cvtColor(mean[None], cv2.COLOR_RGB2Lab)[0])
+
+
+@compiled
+def _count_colours(
+    pixels: NDArray[np.uint8], spread: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels `(32768,)` in each bin of colours: those in flat areas, all, and sums of the latters' colours `(., 3)`."""
+    flat, counts = np.zeros(1 << 15, dtype=np.int64), np.zeros(1 << 15, dtype=np.int64)
+    sums = np.zeros((1 << 15, 3), dtype=np.int64)
+    for y in range(pixels.shape[0]):
+        for x in range(pixels.shape[1]):
+            red, green, blue = np.int64(pixels[y, x, 0]), np.int64(pixels[y, x, 1]), np.int64(pixels[y, x, 2])
+            k = (red // _BIN << 10) | (green // _BIN << 5) | (blue // _BIN)
+            counts[k] += 1
+            sums[k, 0] += red
+            sums[k, 1] += green
+            sums[k, 2] += blue
+            if max(spread[y, x, 0], spread[y, x, 1], spread[y, x, 2]) <= 2 * _BIN:
+                flat[k] += 1
+    return flat, counts, sums
 
 
 def page_shade(lightness: NDArray[np.float32]) -> Shade | None:

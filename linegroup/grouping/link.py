@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from linegroup.grouping.clustering import empty_groups, number_lines
 from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks, likely_inks
 from linegroup.grouping.linking import drawn_over, link_lines, share_out
 from linegroup.grouping.skew import find_skew, straighten
+from linegroup.grouping.strokes import with_edges
 from linegroup.grouping.workspace import Workspace
 from linegroup.sample import Field, Groups
 
@@ -71,11 +71,11 @@ def _group(field: Field, inks: Inks, looks: Looks | None, config: GroupingConfig
     for ink in inks.masks:
         found = link_lines(ink, inks.plot, looks)
         own = share_out(ink, found)
-        labels = np.where(own > 0, own + len(lines), labels)
+        np.add(own, len(lines), out=labels, where=own > 0)
         lines.extend(found)
-    labels = _with_edges(labels, (inks.free, EDGE), (field.mask, BESIDE))
+    labels = with_edges(labels, (inks.free, EDGE), (field.mask, BESIDE))
     if looks is not None:
-        labels = _with_edges(labels, (inks.free & _believed(field, config), FAR))
+        labels = with_edges(labels, (inks.free & _believed(field, config), FAR))
     xs, ys = field.positions.T
     given = labels[ys, xs].astype(np.int64)
     sizes = np.bincount(given, minlength=len(lines) + 1)
@@ -107,19 +107,6 @@ def _under_others(
         pairs.append(np.stack([over, np.full(len(over), own[0])], axis=1))
     shared = (np.concatenate(pairs) if pairs else np.zeros((0, 2))).astype(np.int32)
     return shared[np.lexsort(shared.T)]
-
-
-def _with_edges(labels: NDArray[np.int32], *free: tuple[Mask, float]) -> NDArray[np.int32]:
-    """The labels, with ink of no line given to the nearest one: masks `(h, w)`, each with how far away in pixels."""
-    if not labels.any():
-        return labels
-    away, nearest = cv2.distanceTransformWithLabels(
-        (labels == 0).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    names = np.zeros(int(nearest.max()) + 1, dtype=np.int32)
-    names[nearest[labels > 0]] = labels[labels > 0]
-    edge = np.logical_or.reduce([mask & (away <= reach) for mask, reach in free])
-    return np.where(edge & (labels == 0), names[nearest], labels)
 
 
 def _believed(field: Field, config: GroupingConfig) -> Mask:

@@ -82,7 +82,7 @@ def drawn_over(line: Sequence[Chain], size: Size, reach: float) -> Mask:
         cuts = [0, *(np.flatnonzero(steps > reach) + 1).tolist(), len(chain.points)]
         for a, b in pairwise(cuts):
             cv2.polylines(drawn, [chain.points[a:b].astype(np.int32)], chain.closed, 1, thickness)
-    return drawn > 0
+    return drawn.view(np.bool_)
 
 
 def _gather(chains: list[Chain], width: float, looks: Looks | None) -> list[list[Chain]]:

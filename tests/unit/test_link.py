@@ -7,7 +7,7 @@ import pytest
 from linegroup.config import GroupingConfig
 from linegroup.grouping import group_field, group_image
 from linegroup.metrics import adjusted_rand_index, contingency, score
-from linegroup.sample import Field
+from linegroup.sample import Field, Maps
 from linegroup.targets import draw_targets, line_pixels
 from linegroup.testing import BLACK, chart_sample, draw_sample, random_sample, unpng
 
@@ -158,3 +158,48 @@ def test_a_page_that_lies_askew(degrees):
     on = truth > 0
     assert adjusted_rand_index(contingency(truth[on], answer[on])) > 0.9
     assert answer.max() == truth.max(), "no axis is a line"
+
+
+def with_maps(pixels, foreground, candidates="model", **settings):
+    """Labels where a model gives this foreground, and embeddings that say nothing."""
+    maps = Maps(np.zeros((1, *foreground.shape), np.float32), foreground.astype(np.float32))
+    config = GroupingConfig(method="link", candidates=candidates, min_pixels=1, **settings)
+    field, groups = group_image(pixels, maps, config)
+    return field.label_image(groups.labels)
+
+
+def test_dots_of_a_pixel_are_a_line_where_a_model_says_so():
+    pixels = np.full((120, 300, 3), 255, np.uint8)
+    there = np.zeros((120, 300), bool)
+    there[60, 20:280:4] = True
+    there[15, 150] = True  # one alone is none
+    pixels[there] = 0
+    labels = with_maps(pixels, there)
+    assert (labels[60, 20:280:4] == labels[60, 20]).all()
+    assert labels[60, 20] > 0
+    assert labels[15, 150] == 0
+
+
+def test_a_model_is_believed_about_pale_lines():
+    pixels = np.full((120, 300, 3), 255, np.uint8)
+    there = np.zeros((120, 300), bool)
+    there[59:61, 20:280] = True
+    pixels[there] = 240
+    labels = with_maps(pixels, there)
+    assert (labels[there] == 1).all()
+
+
+def test_what_is_black_follows_the_foreground_and_what_has_a_hue_its_vote():
+    pixels = np.full((200, 400, 3), 255, np.uint8)
+    foreground = np.zeros((200, 400), np.float32)
+    x = np.arange(30, 370)
+    for middle, colour, share in ((60, (0, 0, 0), 0.7), (130, (200, 30, 30), 0.7)):
+        y = (middle + 15 * np.sin(x / 40)).astype(int)
+        for dy in (0, 1):
+            pixels[y + dy, x] = colour
+            foreground[y + dy, x] = np.where(x < 30 + share * 340, 0.9, 0.0)
+    labels = with_maps(pixels, foreground, "non_background", foreground_threshold=0.5)
+    right = np.s_[:, 330:370]
+    assert (labels[100:][foreground[100:] > 0] > 0).all()
+    assert (labels[100:160][(pixels[100:160, :, 1] < 100)] > 0).all()  # the whole red line
+    assert not labels[:100][right].any()  # of the black one what is likely
