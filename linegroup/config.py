@@ -96,6 +96,9 @@ class ModelConfig(Section):
     coordinates: bool = Setting(
         False, description="Two extra input channels: x and y in units of 256 pixels; needs augment.crop=null."
     )
+    light_page: bool = Setting(
+        False, description="Show pictures that are mostly dark as their negatives: dark pages are rare in training."
+    )
     norm: Literal["batch", "none"] = "batch"
     heads: tuple[str, ...] = ("embedding", "foreground")
 

@@ -111,6 +111,7 @@ class LineModel(nn.Module):
         if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1 or pixels.dtype != np.uint8:
             raise UserError(f"A picture must be (height, width, 3) uint8; got {pixels.shape} {pixels.dtype}.")
         size = pixels.shape[:2]
+        pixels = self._shown(pixels[None])[0]
         whole = self.config.coordinates or size[0] * size[1] <= LARGEST
         with evaluating(self), torch.inference_mode():
             if whole:
@@ -142,7 +143,14 @@ class LineModel(nn.Module):
             image `(B, 3, H, W)` float32 in [0, 1], inside `(B, H, W)` bool, targets `(B, H, W)` each.
         """
         targets = {name: _tensor(batch.targets[name], device) for name in sorted(self.needs)}
-        return image_tensor(batch.image, device), _tensor(batch.inside, device), targets
+        return image_tensor(self._shown(batch.image), device), _tensor(batch.inside, device), targets
+
+    def _shown(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Pictures `(B, H, W, 3)` as the network is to see them."""
+        if not self.config.light_page:
+            return pictures
+        dark = np.median(pictures[:, ::2, ::2], axis=(1, 2, 3)) < 128
+        return np.where(dark[:, None, None, None], 255 - pictures, pictures)
 
     @property
     def device(self) -> torch.device:

@@ -120,6 +120,17 @@ def test_maps_of_any_size(size):
     assert 0 <= maps.foreground.min() <= maps.foreground.max() <= 1
 
 
+def test_a_dark_page_is_shown_as_its_negative_where_that_is_asked_for():
+    pixels, truth = chart(40, 60)
+    for asked in (True, False):
+        model = build(light_page=asked)
+        light, dark = model.maps(pixels), model.maps(255 - pixels)
+        assert np.array_equal(light.foreground, dark.foreground) == asked
+        both = batch([(pixels, truth), (255 - pixels, truth)])
+        image, _, _ = model.batch_tensors(both, "cpu")
+        assert torch.equal(image[0], image[1]) == asked
+
+
 @pytest.mark.parametrize("size", [(150, 211), (64, 300), (97, 33)])
 def test_tiles_answer_as_the_whole_picture(size, monkeypatch):
     model = build(depth=3, heads=("embedding", "foreground", "crossing", "tangent"))
