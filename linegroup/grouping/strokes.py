@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
@@ -24,28 +24,12 @@ class Strokes:
         nodes: `(s, 2) int64`, the junction at the first and at the last point, -1 = none: a free end.
         thickness: `(s,) float64`, of the ink along each branch, in pixels.
         junctions: How many junctions there are.
-        discs: `(s,) float64`, how far the ink reaches around the thickest point of each stroke's junctions; 0: none.
     """
 
     points: list[NDArray[np.float64]]
     nodes: NDArray[np.int64]
     thickness: NDArray[np.float64]
     junctions: int
-    discs: NDArray[np.float64]
-
-
-def without_hairs(strokes: Strokes) -> Strokes:
-    """Without free strokes that lie in the ink around their junction: corners of thick ink, not lines."""
-    free = (strokes.nodes >= 0).sum(axis=1) == 1
-    lengths = np.array([len(points) for points in strokes.points])
-    kept = np.flatnonzero(~free | (lengths > 1.2 * strokes.discs + 0.5))
-    return replace(
-        strokes,
-        points=[strokes.points[k] for k in kept],
-        nodes=strokes.nodes[kept],
-        thickness=strokes.thickness[kept],
-        discs=strokes.discs[kept],
-    )
 
 
 def find_strokes(mask: Mask) -> Strokes:
@@ -65,7 +49,7 @@ def find_strokes(mask: Mask) -> Strokes:
     image.ravel()[junctions] = 0
     number, own = _pieces(image.ravel(), branches, width)
     if number == 0:
-        return Strokes([], np.zeros((0, 2), dtype=np.int64), np.zeros(0), count, np.zeros(0))
+        return Strokes([], np.zeros((0, 2), dtype=np.int64), np.zeros(0), count)
     # A branch is followed from an end of it; a closed one has none and is followed from anywhere.
     order = np.lexsort((_neighbours(image.ravel(), branches, width), own))
     first = branches[order[np.searchsorted(own[order], np.arange(1, number + 1))]]
@@ -74,11 +58,8 @@ def find_strokes(mask: Mask) -> Strokes:
     nodes, thickness = _describe(pixels, cuts, junction, np.asarray(half, dtype=np.float32))
     alone = (np.diff(cuts) == 1) & (nodes[:, 0] == nodes[:, 1])
     nodes[alone, 1] = -1
-    around = np.zeros(count + 1)
-    np.maximum.at(around, of, half.ravel()[junctions])
-    discs = np.append(around[1:], 0)[nodes].max(axis=1)
     places = (pixels + np.array([box[1].start - 2, box[0].start - 2])).astype(np.float64)
-    return Strokes([places[a:b] for a, b in pairwise(cuts.tolist())], nodes, thickness, count, discs)
+    return Strokes([places[a:b] for a, b in pairwise(cuts.tolist())], nodes, thickness, count)
 
 
 def _pieces(image: NDArray[np.uint8], at: NDArray[np.int64], width: int) -> tuple[int, NDArray[np.int64]]:

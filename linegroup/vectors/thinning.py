@@ -56,7 +56,7 @@ _COUNT = np.asarray(((np.arange(256)[:, None] >> np.arange(8)) & 1).sum(axis=1),
 
 
 def thin(ground: Ground) -> Strokes:
-    """The strokes of a ground: points in pixels, thickness that of the pen, `discs` unknown.
+    """The strokes of a ground: points in pixels, thickness that of the pen.
 
     Thinning eats short tips. So the farthest ground that no stroke comes near is held fast, and all is thinned again.
     """
@@ -358,7 +358,7 @@ def _strokes(skeleton: Nodes, state: Bits, ground: Ground) -> Strokes:
         np.concatenate([centres[first : first + (first >= 0)], places[a:b], centres[last : last + (last >= 0)]])
         for (a, b), (first, last) in zip(pairwise(cuts.tolist()), nodes.tolist(), strict=True)
     ]
-    return Strokes(points, nodes, np.full(len(points), 2 * ground.reach), number, np.zeros(len(points)))
+    return Strokes(points, nodes, np.full(len(points), 2 * ground.reach), number)
 
 
 @compiled
@@ -490,7 +490,6 @@ def without_hairs(strokes: Strokes) -> Strokes:
         points=[strokes.points[k] for k in kept],
         nodes=strokes.nodes[kept],
         thickness=strokes.thickness[kept],
-        discs=strokes.discs[kept],
     )
 
 
