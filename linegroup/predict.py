@@ -17,23 +17,19 @@ from linegroup import __version__
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import group_image
+from linegroup.grouping import group_field, make_field
 from linegroup.images import Decoded, decode, encode_png, read_image
-from linegroup.masks import runs_of_pixels
 from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups, Maps
-from linegroup.sources.coco_masks import characters
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
 from linegroup.training.runtime import choose_device
 from linegroup.training.tracking import resolve_model
-from linegroup.vectors.trace import trace
+from linegroup.vectors.records import line_records
 from linegroup.wire import (
-    Colour,
     ImageRecord,
     LineRecord,
     LinesDocument,
-    MaskRecord,
     ModelRecord,
     from_json,
     to_json,
@@ -79,7 +75,8 @@ class Prediction:
     @cached_property
     def lines(self) -> tuple[LineRecord, ...]:
         """The lines 1..K, traced when first asked for."""
-        return tuple(self._line(k + 1, part) for k, part in enumerate(self.groups.members))
+        xs, ys = self.field.positions.T
+        return line_records(self.field, self.groups, self.pixels[ys, xs])
 
     @cached_property
     def document(self) -> LinesDocument:
@@ -93,34 +90,6 @@ class Prediction:
             model=self.model,
             timings_ms=_rounded({**self.timings_ms, "trace": _since(started)}),
         )
-
-    def _line(self, number: int, part: NDArray[np.int64]) -> LineRecord:
-        xs, ys = self.field.positions[part].T
-        red, green, blue = (round(float(c)) for c in self.pixels[ys, xs].mean(axis=0, dtype=np.float64))
-        x, y = int(xs.min()), int(ys.min())
-        traced = trace(xs, ys, self._ink(part))
-        # Candidates are in raster order, and a line's ascend.
-        runs = runs_of_pixels(ys.astype(np.int64) * self.field.size[1] + xs, self.field.size[1])
-        return LineRecord(
-            id=number,
-            score=round(float(np.clip(self.groups.scores[number - 1], 0, 1)), 6),
-            pixel_count=int(np.count_nonzero(self.groups.labels == number)),
-            bbox=(x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1),
-            colour=Colour.of(red, green, blue),
-            polyline=tuple((round(float(px), 2), round(float(py), 2)) for px, py in traced.points),
-            parts=traced.parts,
-            closed=traced.closed,
-            thickness=round(traced.thickness, 2),
-            mask=MaskRecord(size=self.field.size, counts=characters(runs, self.field.size)),
-        )
-
-    def _ink(self, part: NDArray[np.int64]) -> NDArray[np.float32]:
-        """How much ink each of a line's pixels holds: its distance from the page's colour, at most the line's usual."""
-        if not len(self.field.page):
-            return np.ones(len(part), dtype=np.float32)
-        contrast = np.linalg.norm(self.field.colour[part] - self.field.page[0], axis=1)
-        full = max(float(np.quantile(contrast, 0.7)), 1e-6)
-        return np.asarray(np.clip(contrast / full, 0.05, 1), dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,22 +153,31 @@ class Predictor:
         """Name and version, as they stand in every result."""
         return ModelRecord(name=self.name, version=self.version)
 
-    def __call__(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Prediction:
-        """The lines of a picture `(h, w, 3) uint8` RGB.
+    def embed(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Field:
+        """The candidate pixels of a picture `(h, w, 3) uint8` RGB with all that a grouper needs of it.
 
         Args:
             pixels: The picture.
             maps: What the model says of it, where that is known already.
 
         Raises:
-            UserError: wrong shape or type, or more lines than labels have numbers.
+            UserError: wrong shape or type, or candidates that need a model.
         """
         _check_pixels(pixels)
-        started = time.perf_counter()
         if maps is None and self.model is not None:
             maps = self.model.maps(pixels)
+        return make_field(pixels, maps, self.grouping)
+
+    def __call__(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Prediction:
+        """The lines of a picture: `embed`, then the grouper.
+
+        Raises:
+            UserError: as `embed`, or more lines than labels have numbers.
+        """
+        started = time.perf_counter()
+        candidates = self.embed(pixels, maps)
         embedded = time.perf_counter()
-        candidates, groups = group_image(pixels, maps, self.grouping)
+        groups = group_field(candidates, self.grouping)
         timings = {"embed": 1e3 * (embedded - started), "group": _since(embedded)}
         image = ImageRecord(width=pixels.shape[1], height=pixels.shape[0])
         return Prediction(pixels, candidates, groups, image, self.grouping, self.record, timings)

@@ -1,15 +1,27 @@
-"""Lines that somebody drew, as a document like those of lines that were found."""
+"""Lines as records: those that were found, and those that somebody drew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linegroup.errors import UserError
 from linegroup.geometry import bounding_box
-from linegroup.sample import Sample
-from linegroup.wire import CalibrationRecord, Colour, ImageRecord, LineRecord, LinesDocument, ModelRecord
+from linegroup.masks import runs_of_pixels
+from linegroup.sample import Field, Groups, Sample
+from linegroup.sources.coco_masks import characters
+from linegroup.vectors.trace import trace
+from linegroup.wire import (
+    CalibrationRecord,
+    Colour,
+    ImageRecord,
+    LineRecord,
+    LinesDocument,
+    MaskRecord,
+    ModelRecord,
+)
 
 DRAWN = ModelRecord(name="annotation", version="1")
 """What stands where the model would."""
@@ -51,3 +63,44 @@ def document_of(sample: Sample, calibration: CalibrationRecord | None = None) ->
         model=DRAWN,
         timings_ms={},
     )
+
+
+def line_records(field: Field, groups: Groups, rgb: NDArray[np.uint8]) -> tuple[LineRecord, ...]:
+    """Lines 1..K traced.
+
+    Args:
+        field: The candidates.
+        groups: Which line each belongs to.
+        rgb: `(N, 3) uint8`, the candidates' colours in the picture.
+    """
+    return tuple(_line(field, groups, rgb, k + 1, part) for k, part in enumerate(groups.members))
+
+
+def _line(field: Field, groups: Groups, rgb: NDArray[np.uint8], number: int, part: NDArray[np.int64]) -> LineRecord:
+    xs, ys = field.positions[part].T
+    red, green, blue = (round(float(c)) for c in rgb[part].mean(axis=0, dtype=np.float64))
+    x, y = int(xs.min()), int(ys.min())
+    traced = trace(xs, ys, _ink(field, part))
+    # Candidates are in raster order, and a line's ascend.
+    runs = runs_of_pixels(ys.astype(np.int64) * field.size[1] + xs, field.size[1])
+    return LineRecord(
+        id=number,
+        score=round(float(np.clip(groups.scores[number - 1], 0, 1)), 6),
+        pixel_count=int(np.count_nonzero(groups.labels == number)),
+        bbox=(x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1),
+        colour=Colour.of(red, green, blue),
+        polyline=tuple((round(float(px), 2), round(float(py), 2)) for px, py in traced.points),
+        parts=traced.parts,
+        closed=traced.closed,
+        thickness=round(traced.thickness, 2),
+        mask=MaskRecord(size=field.size, counts=characters(runs, field.size)),
+    )
+
+
+def _ink(field: Field, part: NDArray[np.int64]) -> NDArray[np.float32]:
+    """How much ink each of a line's pixels holds: its distance from the page's colour, at most the line's usual."""
+    if not len(field.page):
+        return np.ones(len(part), dtype=np.float32)
+    contrast = np.linalg.norm(field.colour[part] - field.page[0], axis=1)
+    full = max(float(np.quantile(contrast, 0.7)), 1e-6)
+    return np.asarray(np.clip(contrast / full, 0.05, 1), dtype=np.float32)
