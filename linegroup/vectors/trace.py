@@ -13,10 +13,11 @@ from scipy.spatial import cKDTree
 from linegroup.grouping.chains import Chain, join_chains
 from linegroup.grouping.fragments import Pieces, pieces
 from linegroup.grouping.strokes import Strokes
+from linegroup.vectors.branches import stroke_lengths, without_hairs
 from linegroup.vectors.centring import centred
 from linegroup.vectors.ground import Ground, find_ground
 from linegroup.vectors.pen import pen_ways, stroke_graph
-from linegroup.vectors.thinning import stroke_lengths, thin, without_hairs
+from linegroup.vectors.thinning import thin
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
