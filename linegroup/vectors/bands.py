@@ -23,8 +23,19 @@ APART = 0.75
 RINGS = 2.0
 """Bands wider than that are gone around again, so many pixels further inside."""
 
+FLANKS, DENSE = 1.5, 0.35
+"""Two flanks that run into each other are a band no deeper than the pen's reach; deeper ones are dense.
+
+No stroke is needed between flanks at most so many pixels from their middle. The depth is known to about so many.
+"""
+
 DEEP, OBLONG, SOLID = 3.2, 2.5, 0.87
 """Bands deeper than that, no longer than so many times their width, that fill so much of their hull, are marks."""
+
+
+def between_flanks(ground: Ground) -> float:
+    """How deep in pixels the middle between two flanks can be, or there is no need for another stroke."""
+    return max(FLANKS, ground.reach) + DENSE
 
 
 def find_blots(ground: Ground) -> Mask:
@@ -64,8 +75,7 @@ def hollow(ground: Ground, blots: Mask, state: Bits) -> Nodes:
     _shrink(ground.nodes[order[~ground.open[order]]], state, CAN_GO)
     depth = ground.far - ground.reach
     if depth.max(initial=0) > CERTAIN_BAND:
-        inside = ~blots & ground.open & (depth > BAND) & ((depth - BAND) % RINGS < APART)
-        _punch(ground, inside, depth > CERTAIN_BAND, state)
+        _punch(ground, ~blots & ground.open & (depth > BAND), depth, state)
     return ground.nodes[alive(ground.nodes, state)]
 
 
@@ -86,13 +96,14 @@ def _shrink(nodes: Nodes, state: Bits, can_go: Mask) -> None:
                 count += 1
 
 
-def _punch(ground: Ground, inside: Mask, certain: Mask, state: Bits) -> None:
-    """Clear each connected piece of inner places with a certain one, but for bridges to what would come apart."""
+def _punch(ground: Ground, inside: Mask, depth: NDArray[np.float32], state: Bits) -> None:
+    """Clear the inside of each band but for further rings, if it is dense, and for bridges to them."""
     piece = np.zeros(len(inside), dtype=np.int64)
     count = name_pieces(ground.nodes, ground.at, inside, piece)
-    has_certain = np.zeros(count + 1, dtype=np.bool_)
-    has_certain[piece[inside & certain]] = True
-    cleared = has_certain[piece]
+    deepest = np.zeros(count + 1, dtype=np.float32)
+    np.maximum.at(deepest, piece[inside], depth[inside])
+    dense = deepest > between_flanks(ground)
+    cleared = inside & (deepest > CERTAIN_BAND)[piece] & (~dense[piece] | ((depth - BAND) % RINGS < APART))
     was = alive(ground.nodes, state)
     write(ground.nodes[cleared], state, 0)
     rest = np.zeros(len(inside), dtype=np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -125,10 +124,10 @@ def _junction_at(u: int, v: int, at: Numbers, junctions: NDArray[np.int64], othe
     return found - 1
 
 
-def without_hairs(strokes: Strokes) -> Strokes:
-    """Without short free strokes; where there are no others, all but the two longest."""
+def find_hairs(strokes: Strokes) -> Mask:
+    """`(s,)`, short free strokes; where there are no others, all but the two longest."""
     if not strokes.junctions or not strokes.points:
-        return strokes
+        return np.zeros(len(strokes.points), dtype=np.bool_)
     lengths = stroke_lengths(strokes)
     free = (strokes.nodes >= 0).sum(axis=1) == 1
     ends = strokes.nodes.ravel()
@@ -139,18 +138,11 @@ def without_hairs(strokes: Strokes) -> Strokes:
     longest = np.zeros(strokes.junctions)
     found = ends[there] == np.arange(strokes.junctions)
     longest[found] = lengths[there[found] // 2]
-    needed = np.zeros(len(lengths), dtype=np.bool_)
     for rank in (0, 1):
         there = order[np.minimum(first + rank, len(order) - 1)]
         alone = (ends[there] == np.arange(strokes.junctions)) & (longest <= HAIR)
-        needed[there[alone] // 2] = True
-    kept = np.flatnonzero(~short | needed)
-    return replace(
-        strokes,
-        points=[strokes.points[k] for k in kept],
-        nodes=strokes.nodes[kept],
-        thickness=strokes.thickness[kept],
-    )
+        short[there[alone] // 2] = False
+    return short
 
 
 def stroke_lengths(strokes: Strokes) -> NDArray[np.float64]:

@@ -13,16 +13,17 @@ from scipy.spatial import cKDTree
 from linegroup.grouping.chains import Chain, join_chains
 from linegroup.grouping.fragments import Pieces, pieces
 from linegroup.grouping.strokes import Strokes
-from linegroup.vectors.branches import stroke_lengths, without_hairs
+from linegroup.vectors.branches import stroke_lengths
 from linegroup.vectors.centring import centred
 from linegroup.vectors.ground import Ground, find_ground
+from linegroup.vectors.needless import INKED, without_needless
 from linegroup.vectors.pen import pen_ways, stroke_graph
 from linegroup.vectors.thinning import thin
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
 
-TOLERANCE = 0.4
+TOLERANCE = 0.25
 """Largest distance in pixels of a dropped point from the simplified polyline."""
 
 BREAK = 4.0
@@ -92,7 +93,7 @@ def trace(
         thickness = float(np.sqrt(mask.sum() / len(marks)))
     else:
         ground = find_ground(mask)
-        strokes = without_hairs(thin(ground))
+        strokes = without_needless(thin(ground), ground)
         thickness = _thickness(strokes, len(xs))
         chains = _without_doubles(_drawn(strokes, ink, ground)) or [_dot(ink)]
     return _simplified(_end_to_end(chains), thickness, np.array([x0, y0]), tolerance)
@@ -108,18 +109,30 @@ def _drawn(strokes: Strokes, ink: NDArray[np.float32], ground: Ground) -> list[C
         if np.ptp(points, axis=0).max() <= DOT:
             points, ring = points.mean(axis=0, keepdims=True), False
         if not ring:
-            points = _without_hook(_without_hook(points, ground.scale)[::-1], ground.scale)[::-1]
+            points = _without_hook(_without_hook(points, ground)[::-1], ground)[::-1]
         chains.append(Chain(centred(points, ink, ground, bool(ring)), (), 2 * ground.reach, bool(ring)))
     return chains
 
 
-def _without_hook(points: Points, scale: int) -> Points:
-    """Without the way from the first point into a corner of the ink's end, if it turns there."""
-    short, further = round(DOT * scale), round((DOT + 2) * scale)
+def _without_hook(points: Points, ground: Ground) -> Points:
+    """Without the way from the first point into a corner of the ink's end, if it turns there for ink reached anyway."""
+    short, further = round(DOT * ground.scale), round((DOT + 2) * ground.scale)
     if len(points) <= further:
         return points
     one, other = points[0] - points[short], points[short] - points[further]
-    return points[short:] if one @ other < 0.5 * np.hypot(*one) * np.hypot(*other) else points
+    turns = one @ other < 0.5 * np.hypot(*one) * np.hypot(*other)
+    return points[short:] if turns and not _reaches_more(points[:short], points[short:further], ground) else points
+
+
+def _reaches_more(end: Points, rest: Points, ground: Ground) -> bool:
+    """Whether there is ink within the pen's reach of the end of a way that is of no other place of it."""
+    x, y = np.rint(end[0]).astype(int)
+    steps = int(ground.reach) + 1
+    v, u = np.mgrid[y - steps : y + steps + 1, x - steps : x + steps + 1].reshape(2, -1)
+    ink = np.stack([u, v], axis=1)[ground.widest[v, u] > 0]
+    near = np.hypot(*(ink - end[0]).T) <= ground.reach
+    away = np.hypot(*(ink[near, None] - rest).transpose(2, 0, 1)).min(axis=1)
+    return bool((away > ground.reach + INKED).any())
 
 
 def _is_ring(points: Points) -> bool:
