@@ -14,12 +14,10 @@ from linegroup.vectors.bands import BAND, between_flanks
 from linegroup.vectors.branches import find_hairs
 from linegroup.vectors.ground import Ground
 from linegroup.vectors.places import Mask, Numbers
+from linegroup.vectors.thinning import UNREACHED
 
 ROUNDS = 3
 """So often it is looked for them: without one another may be a blind end."""
-
-INKED = 0.5
-"""Ink so many pixels beyond a stroke's reach is not of it."""
 
 
 def without_needless(strokes: Strokes, ground: Ground) -> Strokes:
@@ -52,7 +50,7 @@ def _needed(strokes: Strokes, ground: Ground) -> Mask:
     asked = np.concatenate([np.flatnonzero(kind) for kind in (find_hairs(strokes), blind, bars)])
     needed = np.ones(len(strokes.points), dtype=np.bool_)
     if len(asked):
-        _find_needed(places, starts, asked, ground.at, ground.scale, ground.reach + INKED, needed)
+        _find_needed(places, starts, asked, ground.at, ground.scale, ground.reach + UNREACHED, needed)
         _hold_together(strokes.nodes, met, needed)
     return needed
 

@@ -12,8 +12,8 @@ from linegroup.vectors.branches import find_branches
 from linegroup.vectors.ground import Ground
 from linegroup.vectors.places import CAN_GO, COUNT, Bits, Mask, Nodes, Numbers, around, name_pieces, write
 
-UNREACHED = 0.5
-"""Ink so many pixels beyond a stroke's reach is not of it."""
+UNREACHED = 0.35
+"""Ink so many pixels beyond a stroke's reach is not of it: places are half a pixel apart, lines anywhere between them."""
 
 ROUNDS = 5
 """So often it is looked for ground that has not been."""

@@ -16,9 +16,9 @@ from linegroup.grouping.strokes import Strokes
 from linegroup.vectors.branches import stroke_lengths
 from linegroup.vectors.centring import centred
 from linegroup.vectors.ground import Ground, find_ground
-from linegroup.vectors.needless import INKED, without_needless
+from linegroup.vectors.needless import without_needless
 from linegroup.vectors.pen import pen_ways, stroke_graph
-from linegroup.vectors.thinning import thin
+from linegroup.vectors.thinning import UNREACHED, thin
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
@@ -132,7 +132,7 @@ def _reaches_more(end: Points, rest: Points, ground: Ground) -> bool:
     ink = np.stack([u, v], axis=1)[ground.widest[v, u] > 0]
     near = np.hypot(*(ink - end[0]).T) <= ground.reach
     away = np.hypot(*(ink[near, None] - rest).transpose(2, 0, 1)).min(axis=1)
-    return bool((away > ground.reach + INKED).any())
+    return bool((away > ground.reach + UNREACHED).any())
 
 
 def _is_ring(points: Points) -> bool:
