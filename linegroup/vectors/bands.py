@@ -49,17 +49,22 @@ def find_blots(ground: Ground) -> Mask:
     inside = depth > BAND
     piece = np.zeros(len(depth), dtype=np.int64)
     count = name_pieces(ground.nodes, ground.at, inside, piece)
-    deepest = np.zeros(count + 1)
-    np.maximum.at(deepest, piece, depth)
-    low, high = np.full((count + 1, 2), 2**30), np.zeros((count + 1, 2), dtype=np.int64)
-    np.minimum.at(low, piece, ground.nodes)
-    np.maximum.at(high, piece, ground.nodes)
-    sides = (high - low) / ground.scale
-    compact = (deepest > DEEP) & (sides.max(axis=1) <= OBLONG * sides.min(axis=1) + 1)
-    compact[0] = False
+    compact = _deepest(depth, piece, count) > DEEP
     for k in np.flatnonzero(compact):
-        compact[k] = _solidity(ground.nodes[piece == k]) >= SOLID
+        places = ground.nodes[piece == k]
+        short, long = sorted((np.ptp(places, axis=0) / ground.scale).tolist())
+        compact[k] = long <= OBLONG * short + 1 and _solidity(places) >= SOLID
     return np.asarray(compact[piece])
+
+
+@compiled
+def _deepest(depth: NDArray[np.float32], piece: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+    """`(count + 1,)`, of each piece, from 1."""
+    deepest = np.zeros(count + 1, dtype=np.float32)
+    for i in range(len(depth)):
+        if piece[i] > 0 and depth[i] > deepest[piece[i]]:
+            deepest[piece[i]] = depth[i]
+    return deepest
 
 
 def _solidity(places: Nodes) -> float:
@@ -71,8 +76,8 @@ def _solidity(places: Nodes) -> float:
 def hollow(ground: Ground, blots: Mask, state: Bits) -> Nodes:
     """The open places and what connects them, without the inside of bands: `(m, 2)`, written as 1."""
     write(ground.nodes, state, 1)
-    order = np.argsort(ground.far, kind="stable")
-    _shrink(ground.nodes[order[~ground.open[order]]], state, CAN_GO)
+    closed = np.flatnonzero(~ground.open)
+    _shrink(ground.nodes[closed[np.argsort(ground.far[closed], kind="stable")]], state, CAN_GO)
     depth = ground.far - ground.reach
     if depth.max(initial=0) > CERTAIN_BAND:
         _punch(ground, ~blots & ground.open & (depth > BAND), depth, state)
@@ -100,8 +105,7 @@ def _punch(ground: Ground, inside: Mask, depth: NDArray[np.float32], state: Bits
     """Clear the inside of each band but for further rings, if it is dense, and for bridges to them."""
     piece = np.zeros(len(inside), dtype=np.int64)
     count = name_pieces(ground.nodes, ground.at, inside, piece)
-    deepest = np.zeros(count + 1, dtype=np.float32)
-    np.maximum.at(deepest, piece[inside], depth[inside])
+    deepest = _deepest(depth, piece, count)
     dense = deepest > between_flanks(ground)
     cleared = inside & (deepest > CERTAIN_BAND)[piece] & (~dense[piece] | ((depth - BAND) % RINGS < APART))
     was = alive(ground.nodes, state)

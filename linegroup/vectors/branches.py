@@ -34,6 +34,8 @@ def find_branches(skeleton: Nodes, state: Bits, ground: Ground) -> Strokes:
     # Row -1 is none.
     points = [
         np.concatenate([centres[first : first + (first >= 0)], places[a:b], centres[last : last + (last >= 0)]])
+        if first >= 0 or last >= 0
+        else places[a:b]
         for (a, b), (first, last) in zip(pairwise(cuts.tolist()), nodes.tolist(), strict=True)
     ]
     return Strokes(points, nodes, np.full(len(points), 2 * ground.reach), number)

@@ -73,12 +73,21 @@ def _find_needed(
     needed: Mask,
 ) -> None:
     """Clear those of the strokes asked for that have no pixel which they alone reach; one after another."""
-    inked = np.zeros((at.shape[0] // scale, at.shape[1] // scale), dtype=np.int64)
-    seen = np.zeros(inked.shape, dtype=np.int64)
+    inked = np.zeros((at.shape[0] // scale, at.shape[1] // scale), dtype=np.int32)
+    seen = np.zeros(inked.shape, dtype=np.int32)
+    # Only what is near them counts: cells beside cells that they go through.
+    cell = int(2 * reach * scale) + 1
+    near = np.zeros((at.shape[0] // cell + 3, at.shape[1] // cell + 3), dtype=np.bool_)
+    for k in asked:
+        for i in range(starts[k], starts[k + 1]):
+            x, y = places[i, 0] // cell, places[i, 1] // cell
+            near[y : y + 3, x : x + 3] = True
     turn = 0
     for k in range(len(starts) - 1):
         turn += 1
-        _reach_pixels(places[starts[k] : starts[k + 1]], at, scale, reach, turn, seen, inked, 1)
+        for i in range(starts[k], starts[k + 1]):
+            if near[places[i, 1] // cell + 1, places[i, 0] // cell + 1]:
+                _reach_pixels(places[i : i + 1], at, scale, reach, turn, seen, inked, 1)
     for k in asked:
         turn += 1
         alone = _reach_pixels(places[starts[k] : starts[k + 1]], at, scale, reach, turn, seen, inked, 0)
@@ -95,8 +104,8 @@ def _reach_pixels(
     scale: int,
     reach: float,
     turn: int,
-    seen: NDArray[np.int64],
-    inked: NDArray[np.int64],
+    seen: Numbers,
+    inked: Numbers,
     added: int,
 ) -> bool:
     """Add to how many strokes ink each pixel that one of the places reaches; whether it was 1 somewhere.

@@ -13,7 +13,7 @@ from linegroup.vectors.ground import Ground
 from linegroup.vectors.places import CAN_GO, COUNT, Bits, Mask, Nodes, Numbers, around, name_pieces, write
 
 UNREACHED = 0.35
-"""Ink so many pixels beyond a stroke's reach is not of it: places are half a pixel apart, lines anywhere between them."""
+"""Ink so many pixels beyond a stroke's reach is not of it: places are half a pixel apart, lines between them."""
 
 ROUNDS = 5
 """So often it is looked for ground that has not been."""
@@ -66,8 +66,10 @@ def _thin_all(nodes: Nodes, state: Bits, can_go: Mask, number: Bits) -> Nodes:
         for du, dv in ((0, -1), (0, 1), (1, 0), (-1, 0)):
             for i in range(count):
                 u, v = left[i, 0], left[i, 1]
-                beside = around(u, v, state)
-                marked[i] = state[v, u] == 1 and state[v + dv, u + du] == 0 and can_go[beside] and number[beside] > 1
+                marked[i] = False
+                if state[v + dv, u + du] == 0 and state[v, u] == 1:
+                    beside = around(u, v, state)
+                    marked[i] = can_go[beside] and number[beside] > 1
             kept = 0
             for i in range(count):
                 u, v = left[i, 0], left[i, 1]
@@ -96,8 +98,11 @@ def _farthest(ground: Ground, away: NDArray[np.float32]) -> NDArray[np.int64]:
     """Of each connected piece of ink away from strokes the pixel that is farthest from them, if that is too far."""
     piece = np.zeros(len(ground.nodes), dtype=np.int64)
     near = (away > ground.reach + UNREACHED / 2) & (away < np.inf)
+    far = np.flatnonzero(near & (away > ground.reach + UNREACHED))
+    far = far[(ground.nodes[far] % ground.scale == 0).all(axis=1)]
+    if not len(far):
+        return far
     name_pieces(ground.nodes, ground.at, near, piece)
-    far = np.flatnonzero((away > ground.reach + UNREACHED) & near & (ground.nodes % ground.scale == 0).all(axis=1))
     order = far[np.lexsort((far, -away[far], piece[far]))]
     return order[np.searchsorted(piece[order], np.unique(piece[order]))]
 
@@ -125,19 +130,19 @@ def _reaching(pixels: Nodes, at: Numbers, far: NDArray[np.float32], reach: float
 @compiled
 def _walk_away(skeleton: Nodes, at: Numbers, scale: int, away: NDArray[np.float32], count: int) -> None:
     """Write how far each of `count` places is from the place of the skeleton nearest over ink."""
-    queue = np.empty((count, 4), dtype=np.int32)
+    queue = np.empty((count, 3), dtype=np.int32)
     end = len(skeleton)
     for i in range(end):
-        queue[i, 0] = queue[i, 2] = skeleton[i, 0]
-        queue[i, 1] = queue[i, 3] = skeleton[i, 1]
+        queue[i, 0], queue[i, 1], queue[i, 2] = skeleton[i, 0], skeleton[i, 1], i
         away[at[skeleton[i, 1], skeleton[i, 0]] - 1] = 0
     first = 0
     while first < end:
-        u, v, x, y = queue[first]
+        u, v, source = queue[first, 0], queue[first, 1], queue[first, 2]
+        x, y = skeleton[source, 0], skeleton[source, 1]
         first += 1
         for du, dv in ((0, -1), (0, 1), (-1, 0), (1, 0), (-1, -1), (1, -1), (-1, 1), (1, 1)):
             other = at[v + dv, u + du] - 1
             if other >= 0 and away[other] == np.inf:
-                away[other] = np.hypot(u + du - x, v + dv - y) / scale
-                queue[end, 0], queue[end, 1], queue[end, 2], queue[end, 3] = u + du, v + dv, x, y
+                away[other] = np.sqrt((u + du - x) ** 2 + (v + dv - y) ** 2) / scale
+                queue[end, 0], queue[end, 1], queue[end, 2] = u + du, v + dv, source
                 end += 1
