@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
 from linegroup.grouping.strokes import Strokes
+from linegroup.unions import unite
 
 Points = NDArray[np.float64]
 Edges = NDArray[np.int64]
@@ -68,16 +69,7 @@ def _spanning(edges: Edges, order: Edges, places: int) -> NDArray[np.bool_]:
     root = np.arange(places)
     chosen = np.zeros(len(edges), dtype=np.bool_)
     for k in order:
-        a, b = edges[k, 0], edges[k, 1]
-        while root[a] != a:
-            root[a] = root[root[a]]
-            a = root[a]
-        while root[b] != b:
-            root[b] = root[root[b]]
-            b = root[b]
-        if a != b:
-            root[a] = b
-            chosen[k] = True
+        chosen[k] = unite(root, edges[k, 0], edges[k, 1])
     return chosen
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "linegroup"
 
 # The data's way through the house, first to last. A module may import its own storey and those below.
 STOREYS = [
-    ["errors", "compiling"],
+    ["errors", "compiling", "unions"],
     ["files", "config"],
     ["sample", "masks", "wire"],
     ["geometry", "images"],
