@@ -39,7 +39,8 @@ def load_model(
     """Load a model: hashes, shapes and values are checked, nothing in it is executed.
 
     Args:
-        reference: As `Predictor.load` takes it, or a checkpoint (`.pt`) of the reference script; None: the packaged model.
+        reference: As `Predictor.load` takes it, or a checkpoint (`.pt`) of the reference script; None: the packaged
+            model.
         device: Where the network runs.
         emb_dim: Size that the embedding must have; None: any.
         tracking: Where the registry is.

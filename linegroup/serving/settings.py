@@ -14,14 +14,14 @@ from linegroup.serving.limits import Limits
 LEAST_PASSWORD, LEAST_TOKEN = 8, 16
 """Shorter secrets are refused."""
 
-WELL_KNOWN = frozenset(
-    """
-    000000 111111 123123 123456 1234567 12345678 123456789 1234567890 1q2w3e4r abc123 admin admin123 adminadmin
-    changeit changeme change_me change-me default example guest iloveyou letmein linegroup monkey pass passw0rd
-    password password1 password123 placeholder qwerty qwerty123 qwertyuiop root secret secret123 test test1234
-    testtest user welcome your_password your-password yourpassword
-    """.split()
-)
+_WORDS = """
+000000 111111 123123 123456 1234567 12345678 123456789 1234567890 1q2w3e4r abc123 admin admin123 adminadmin changeit
+change-me change_me changeme default example guest iloveyou letmein linegroup monkey pass passw0rd password password1
+password123 placeholder qwerty qwerty123 qwertyuiop root secret secret123 test test1234 testtest user welcome
+your-password your_password yourpassword
+"""
+
+WELL_KNOWN = frozenset(_WORDS.split())
 """Passwords and tokens that everybody tries first, and those of examples."""
 
 Count = Annotated[int, Field(ge=1)]

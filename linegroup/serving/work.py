@@ -82,7 +82,7 @@ class Parcel:
         deadline: As in the order.
     """
 
-    positions: NDArray[np.uint16] | NDArray[np.int32]
+    positions: NDArray[np.integer[Any]]
     features: NDArray[np.float16] | NDArray[np.float32]
     foreground: NDArray[np.float32]
     crossing: NDArray[np.float32]
