@@ -97,7 +97,7 @@ class Parcel:
     model: Mapping[str, Any]
     timings_ms: Mapping[str, float]
     picture: bytes | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     deadline: float | None = None
 
     def field(self) -> Field:
