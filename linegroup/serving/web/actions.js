@@ -55,7 +55,7 @@ export function createActions(store) {
         if (mine !== turn) return;
         const lines = linesOf(document);
         const seconds = ((performance.now() - store.state.run.started) / 1000).toFixed(1);
-        store.set({ document, lines, hovered: null, selected: null, run: Object.freeze({ ...IDLE, phase: "done" }) });
+        store.set({ document, asked: changes, lines, hovered: null, selected: null, run: Object.freeze({ ...IDLE, phase: "done" }) });
         actions.say(`${lines.length} ${lines.length === 1 ? "line" : "lines"} found in ${seconds} s.`);
       } catch (error) {
         if (mine !== turn) return;
@@ -80,6 +80,9 @@ export function createActions(store) {
     // Lines
     hover(id) {
       store.set({ hovered: id });
+    },
+    toggle(id) {
+      store.set({ selected: store.state.selected === id ? null : id });
     },
     select(id) {
       store.set({ selected: id });
@@ -109,12 +112,11 @@ export function createActions(store) {
 
     /** Hands out the lines as a file of a format. */
     async save(format) {
-      const { picture, document, lines, saving } = store.state;
+      const { picture, document, asked, lines, saving } = store.state;
       if (!document || saving) return;
       store.set({ saving: format });
       try {
-        const named = toDocument(document, lines);
-        const file = await exportLines(format, picture, named);
+        const file = format === "json" ? asFile(toDocument(document, lines)) : await exportLines(format, picture, asked);
         handOut(file, stem(picture.name) + FORMATS[format].suffix);
         actions.say(`${FORMATS[format].label} saved.`);
       } catch (error) {
@@ -152,6 +154,8 @@ function pause(milliseconds, signal) {
     });
   });
 }
+
+const asFile = (tree) => new Blob([JSON.stringify(tree)], { type: "application/json" });
 
 function handOut(blob, name) {
   const link = document.createElement("a");

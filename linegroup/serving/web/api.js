@@ -25,10 +25,9 @@ export async function findLines(picture, settings, how) {
   return JSON.parse(await answer.text());
 }
 
-/** A file of a format, made of a document (and its picture, where the format holds it). */
-export async function exportLines(format, picture, document) {
-  if (format === "json") return new Blob([JSON.stringify(document)], { type: "application/json" });
-  return post("v1/lines", form(picture, { ...wireNames(document.parameters), format }), {});
+/** The lines of a picture as a file of another format; `settings` as they were when its lines were found. */
+export function exportLines(format, picture, settings) {
+  return post("v1/lines", form(picture, { ...wireNames(settings), format }), {});
 }
 
 // Settings have the names of the reference service on the wire where it has them.

@@ -16,6 +16,13 @@ const TITLES = {
   504: "Finding the lines took too long",
 };
 
+/** By the word for programs, where the status alone says too little. */
+const TITLES_BY_CODE = {
+  damaged_picture: "The picture is damaged",
+  too_many_pixels: "The picture is too large",
+  cannot_be_done: "This cannot be done with these settings",
+};
+
 const ADVICE = {
   0: "Check that it runs and that you are online. Your picture is still here.",
   401: "Reload the page and sign in.",
@@ -34,8 +41,8 @@ export function describe(error) {
   if (!(error instanceof ApiError)) {
     return { title: "The answer cannot be shown", text: String(error.message ?? error), field: "", requestId: "", again: "run" };
   }
-  const { status, said, field, requestId } = error;
-  const title = TITLES[status] ?? (status >= 500 ? "The service failed" : "The service refused this");
+  const { status, code, said, field, requestId } = error;
+  const title = TITLES_BY_CODE[code] ?? TITLES[status] ?? (status >= 500 ? "The service failed" : "The service refused this");
   const text = [said, said && status === 415 ? "" : ADVICE[status]].filter(Boolean).join(" ");
   return { title, text: text || `It answered with status ${status}.`, field, requestId, again: AGAIN.has(status) ? "run" : null };
 }

@@ -76,7 +76,7 @@ function createRow(line, actions) {
   element.addEventListener("focusin", () => actions.hover(id));
   element.addEventListener("focusout", () => actions.hover(null));
   element.addEventListener("click", (event) => {
-    if (!event.target.closest("input, button, label")) actions.select(id);
+    if (!event.target.closest("input, button, label")) actions.toggle(id);
   });
 
   return {

@@ -35,7 +35,7 @@ export const PARAMETERS = [
   { name: "min_samples", label: "Neighbours (min_samples)", min: 0.0001, step: 0.001, offered: when("method", "dbscan", "hdbscan") },
   { name: "min_cluster_size", label: "Smallest cluster", min: 0.0001, step: 0.01, offered: when("method", "hdbscan") },
   { name: "bandwidth", label: "Radius of a line", min: 0.001, step: 0.1, offered: when("method", "margin") },
-  { name: "most_clusters", label: "Colours at most", min: 1, max: 64, step: 1, offered: when("method", "kmeans", "gmm") },
+  { name: "most_clusters", label: "Colours at most", min: 1, max: 12, step: 1, offered: when("method", "kmeans", "gmm") },
   { name: "use_spatial", label: "Positions count, too", toggle: true, offered: when("method", ...embeds) },
   { name: "spatial_weight", label: "Weight of positions", min: 0, step: 0.005, offered: (s) => Boolean(s.use_spatial) && embeds.includes(s.method) },
   { name: "min_pixels", label: "Fewest pixels of a line", min: 1, step: 1 },

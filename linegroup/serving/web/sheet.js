@@ -42,6 +42,7 @@ export function createSheet(front, back) {
     seen.canvas.style.visibility = "visible";
     next.canvas.style.visibility = "hidden";
     seen.canvas.dataset.layer = "lines";
+    seen.canvas.dataset.drawn = `${view.scale} ${view.x} ${view.y}`;
     next.canvas.dataset.layer = "behind";
   }
 

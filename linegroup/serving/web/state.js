@@ -12,6 +12,8 @@ export const INITIAL = {
   picture: null,
   /** The answer of the service, `linegroup.lines/1`. */
   document: null,
+  /** The settings that were changed when it was asked for. */
+  asked: {},
   /** The lines as the page shows them; see lines.js. */
   lines: [],
   /** Grouping settings that differ from the model's own, by name. */
