@@ -44,6 +44,14 @@ class ImageError(UserError):
     """A picture that cannot be used: the message says why and what to do."""
 
 
+class TooManyPixels(ImageError):
+    """A picture, or a part that must be unpacked as a whole, is larger than is allowed."""
+
+
+class UnknownFormat(ImageError):
+    """No picture in one of the formats that are read."""
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """A picture in memory.
@@ -133,9 +141,11 @@ def _explained(max_pixels: int) -> Iterator[None]:
     except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise ImageError(f"The picture has far more than the {max_pixels:,} pixels allowed; scale it down.") from None
+        raise TooManyPixels(
+            f"The picture has far more than the {max_pixels:,} pixels allowed; scale it down."
+        ) from None
     except UnidentifiedImageError:
-        raise ImageError(f"This is no picture that can be read; use one of {', '.join(FORMATS)}.") from None
+        raise UnknownFormat(f"This is no picture that can be read; use one of {', '.join(FORMATS)}.") from None
     # Decoders of damaged files raise whatever they stumble over: OSError, ValueError, SyntaxError, struct.error, …
     except Exception as error:
         raise ImageError(f"The picture is damaged ({error}); save it again and retry.") from None
@@ -174,7 +184,7 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"The picture is {width} × {height}: it has no pixels.")
     if width * height > max_pixels:
-        raise ImageError(
+        raise TooManyPixels(
             f"The picture is {width} × {height} = {width * height:,} pixels; at most {max_pixels:,} are allowed. "
             "Scale it down or cut it up."
         )
@@ -204,7 +214,7 @@ def _check_tiles(image: TiffImagePlugin.TiffImageFile, content: bytes, max_pixel
     if any(tags.count(tag) > 1 for tag in _TILE_SIZE) or not all(isinstance(side, int) for side in sides):
         raise ImageError("The picture is damaged (unclear size of its tiles); save it again and retry.")
     if sides[0] * sides[1] > max_pixels:
-        raise ImageError(
+        raise TooManyPixels(
             f"The picture is stored in tiles of {sides[0]} × {sides[1]} pixels; at most {max_pixels:,} are allowed. "
             "Save it without tiles."
         )

@@ -139,7 +139,7 @@ class Predictor:
             artifact.build(choose_device(device)),
             change_grouping(artifact.grouping, overrides),
             artifact.version or "unversioned",
-            _name_of(reference),
+            name_of(reference),
             artifact.config.data,
         )
 
@@ -268,7 +268,8 @@ def _check_pixels(pixels: NDArray[np.uint8]) -> None:
         raise UserError(f"A picture must be (height, width, 3) uint8; got {pixels.shape} {pixels.dtype}.")
 
 
-def _name_of(reference: str | None) -> str:
+def name_of(reference: str | None) -> str:
+    """Name of the model that a reference means: its name in the registry, else `linegroup`."""
     if reference is None or not reference.startswith("models:/"):
         return "linegroup"
     return reference.removeprefix("models:/").strip("/").split("/")[0].split("@")[0]

@@ -1,0 +1,1 @@
+"""The service, without Ray: what a replica does with a picture, and the HTTP interface in front of it."""

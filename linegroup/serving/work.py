@@ -1,0 +1,238 @@
+"""What a replica does with a picture: embed it, then group and trace what was embedded.
+
+Pure functions of plain data. Between the two steps only candidate pixels travel, in half precision where that
+changes no cluster.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linegroup.config import GroupingConfig
+from linegroup.errors import UserError, unknown_name
+from linegroup.grouping import group_field
+from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
+from linegroup.predict import Predictor
+from linegroup.sample import Field
+from linegroup.serving.answers import ANSWERS, Found, Reply
+from linegroup.serving.limits import Limits, within
+from linegroup.wire import ImageRecord, ModelRecord
+
+_HALF = float(np.finfo(np.float16).max)
+
+
+class Late(TimeoutError):
+    """Nobody waits for this answer any more."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One picture to be done.
+
+    Attributes:
+        content: The encoded picture.
+        name: File name as the client gave it, "" if none.
+        overrides: Grouping settings to change, by the names of `GroupingConfig`; already validated.
+        kind: A key of `ANSWERS`: "cluster" or "lines".
+        options: Of that kind of answer.
+        max_pixels: Largest height × width.
+        request_id: For logs.
+        limits: What grouping may cost.
+        deadline: Unix time after which nobody waits; None: somebody always does.
+    """
+
+    content: bytes = field(repr=False)
+    name: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "lines"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    max_pixels: int = MAX_PIXELS
+    request_id: str = ""
+    limits: Limits = field(default_factory=Limits)
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Parcel:
+    """An embedded picture on its way to be grouped: its candidates, numpy and plain data.
+
+    Attributes:
+        positions: `(N, 2)` uint16, or int32 where the picture is larger; x first.
+        features: `(N, D)` float16, or float32 where values exceed it.
+        foreground: `(N,) float32`; thresholds cut it, so it is exact.
+        crossing: `(N,) float32`; likewise.
+        tangent: `(N, 2) float16`.
+        colour: `(N, 3) float32`, Lab.
+        rgb: `(N, 3) uint8`, the candidates' colours in the picture.
+        page: `(P, 3) float32`.
+        size: `(height, width)`.
+        image: As JSON-able data of `ImageRecord`.
+        grouping: As JSON-able data of `GroupingConfig`.
+        model: As JSON-able data of `ModelRecord`.
+        timings_ms: Milliseconds by stage so far.
+        notes: What was done otherwise than asked.
+        picture: The picture as a file, upright, for exports that contain it.
+        max_lines: More lines are an error where each one is traced.
+        deadline: As in the order.
+    """
+
+    positions: NDArray[np.integer[Any]]
+    features: NDArray[np.float16] | NDArray[np.float32]
+    foreground: NDArray[np.float32]
+    crossing: NDArray[np.float32]
+    tangent: NDArray[np.float16]
+    colour: NDArray[np.float32]
+    rgb: NDArray[np.uint8]
+    page: NDArray[np.float32]
+    size: tuple[int, int]
+    image: Mapping[str, Any]
+    grouping: Mapping[str, Any]
+    model: Mapping[str, Any]
+    timings_ms: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+    picture: bytes | None = None
+    max_lines: int = 0
+    deadline: float | None = None
+
+    def field(self) -> Field:
+        """What a grouper takes."""
+        return Field(
+            self.positions.astype(np.int32),
+            self.features.astype(np.float32),
+            self.foreground,
+            self.colour,
+            self.size,
+            self.page,
+            self.crossing,
+            self.tangent.astype(np.float32),
+        )
+
+
+def embed(predictor: Predictor, order: Order) -> Parcel:
+    """Decode a picture, run the network, choose the candidates.
+
+    Raises:
+        ImageError: no picture, damaged, or too large.
+        UserError: settings out of range, or candidates that need a model.
+        Late: nobody waits any more.
+    """
+    check_time(order.deadline)
+    started = time.perf_counter()
+    image = decode(order.content, max_pixels=order.max_pixels)
+    decoded = time.perf_counter()
+    grouping, notes = within(predictor.grouping.changed(order.overrides), order.limits)
+    if order.kind not in ANSWERS:
+        raise unknown_name("kind of answer", order.kind, ANSWERS)
+    candidates = replace(predictor, grouping=grouping).embed(image.pixels)
+    timings = {"decode": 1e3 * (decoded - started), "embed": 1e3 * (time.perf_counter() - decoded)}
+    picture = _picture(order, image) if ANSWERS[order.kind].holds_picture(order.options) else None
+    return _pack(candidates, image, order, grouping, predictor.record, timings, notes, picture)
+
+
+def answer(parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
+    """Group (and trace) what was embedded, and write it as the client wants it.
+
+    Raises:
+        UserError: a grouper's, or more lines than are allowed.
+        Late: nobody waits any more.
+    """
+    check_time(parcel.deadline)
+    if kind not in ANSWERS:
+        raise unknown_name("kind of answer", kind, ANSWERS)
+    started = time.perf_counter()
+    candidates = parcel.field()
+    grouping = GroupingConfig.model_validate(parcel.grouping)
+    groups = group_field(candidates, grouping)
+    timings = {**parcel.timings_ms, "group": 1e3 * (time.perf_counter() - started)}
+    check_time(parcel.deadline)
+    return ANSWERS[kind].write(
+        Found(
+            candidates,
+            groups,
+            parcel.rgb,
+            ImageRecord.model_validate(parcel.image),
+            grouping,
+            ModelRecord.model_validate(parcel.model),
+            timings,
+            (*parcel.notes, *groups.notes),
+            parcel.picture,
+            parcel.max_lines,
+        ),
+        options,
+    )
+
+
+def check_time(deadline: float | None) -> None:
+    """Stop where nobody waits.
+
+    Raises:
+        Late: the deadline is over.
+    """
+    if deadline is not None and time.time() > deadline:
+        raise Late("The time for this request is over.")
+
+
+def _pack(
+    candidates: Field,
+    image: Decoded,
+    order: Order,
+    grouping: GroupingConfig,
+    model: ModelRecord,
+    timings: Mapping[str, float],
+    notes: tuple[str, ...],
+    picture: bytes | None,
+) -> Parcel:
+    xs, ys = candidates.positions.T
+    height, width = candidates.size
+    small = max(height, width) <= np.iinfo(np.uint16).max
+    record = ImageRecord(
+        name=plain_name(order.name),
+        width=width,
+        height=height,
+        orientation_applied=image.orientation,
+        frames=max(1, image.frames),
+    )
+    return Parcel(
+        positions=candidates.positions.astype(np.uint16 if small else np.int32),
+        features=_half(candidates.features),
+        foreground=candidates.foreground,
+        crossing=candidates.crossing,
+        tangent=candidates.tangent.astype(np.float16),
+        colour=candidates.colour,
+        rgb=image.pixels[ys, xs],
+        page=candidates.page,
+        size=candidates.size,
+        image=record.model_dump(mode="json"),
+        grouping=grouping.model_dump(mode="json"),
+        model=model.model_dump(mode="json"),
+        timings_ms=timings,
+        notes=notes,
+        picture=picture,
+        max_lines=order.limits.max_lines,
+        deadline=order.deadline,
+    )
+
+
+def _half(values: NDArray[np.float32]) -> NDArray[np.float16] | NDArray[np.float32]:
+    return values if np.abs(values).max(initial=0) > _HALF else values.astype(np.float16)
+
+
+def _picture(order: Order, image: Decoded) -> bytes:
+    """The file as it came, where any program shows it as it was decoded; else a PNG."""
+    plain = image.orientation == 1 and image.frames <= 1 and image.format in ("PNG", "JPEG")
+    return order.content if plain else encode_png(image.pixels)
+
+
+def plain_name(name: str) -> str:
+    """The last part of a file name, whatever system wrote it, without control characters."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in last)[:255]
+
+
+__all__ = ["ANSWERS", "Late", "Limits", "Order", "Parcel", "Reply", "UserError", "answer", "embed"]
