@@ -278,6 +278,6 @@ def upload() -> Any:
         page.wait_for_selector("#progress", state="visible")
         page.wait_for_selector("#progress", state="hidden")
         if lines is not None:
-            page.wait_for_function(f"document.querySelectorAll('#lines .row').length === {lines}")
+            page.wait_for_function(f"() => document.querySelectorAll('#lines .row').length === {lines}")
 
     return act

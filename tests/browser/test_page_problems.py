@@ -57,7 +57,7 @@ def test_busy_service_is_asked_again(page, service, watch, chart, expected):
     service.stages.busy = 2
     page.set_input_files("#file", str(chart))
     page.get_by_text("The service is busy. Trying again in").wait_for()
-    page.wait_for_function(f"document.querySelectorAll('{ROWS}').length === {len(expected.lines)}")
+    page.wait_for_function(f"() => document.querySelectorAll('{ROWS}').length === {len(expected.lines)}")
     assert service.stages.busy == 0
 
 
@@ -71,7 +71,7 @@ def test_service_that_stays_busy(page, service, watch, chart, expected):
     assert 2 <= tries <= 6
     service.stages.busy = 0
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_function(f"document.querySelectorAll('{ROWS}').length === {len(expected.lines)}")
+    page.wait_for_function(f"() => document.querySelectorAll('{ROWS}').length === {len(expected.lines)}")
     assert not page.get_by_role("alert").is_visible()
 
 
@@ -86,7 +86,7 @@ def test_lost_connection(page, watch, upload, chart, expected):
     assert page.locator(ROWS).count() == len(expected.lines)
     page.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_function("document.querySelector('#problem').hidden && document.querySelector('#progress').hidden")
+    page.wait_for_function("() => document.querySelector('#problem').hidden && document.querySelector('#progress').hidden")
     assert page.locator(ROWS).count() == len(expected.lines)
 
 
@@ -111,7 +111,7 @@ def test_a_new_picture_replaces_the_one_in_progress(page, service, chart):
     page.set_input_files("#file", str(chart))
     page.get_by_text("Finding lines…").wait_for()
     page.set_input_files("#file", str(other))
-    page.wait_for_function(f"document.querySelectorAll('{ROWS}').length === {len(wanted.lines)}")
+    page.wait_for_function(f"() => document.querySelectorAll('{ROWS}').length === {len(wanted.lines)}")
     assert page.locator("#picture-name").inner_text() == "0023.png"
     assert service.stages.given_up == 1
 
@@ -119,7 +119,7 @@ def test_a_new_picture_replaces_the_one_in_progress(page, service, chart):
 def test_names_are_text(page, upload, chart, expected):
     # File names of the system hold no slash; those of a drop hold anything.
     page.set_input_files("#file", {"name": f"{MARKUP}.png", "mimeType": "image/png", "buffer": chart.read_bytes()})
-    page.wait_for_function(f"document.querySelectorAll('{ROWS}').length === {len(expected.lines)}")
+    page.wait_for_function(f"() => document.querySelectorAll('{ROWS}').length === {len(expected.lines)}")
     assert page.locator("#picture-name").inner_text() == f"{MARKUP}.png"
     name = page.get_by_role("textbox", name="Name of line 1", exact=True)
     name.fill(MARKUP)
@@ -221,7 +221,7 @@ def test_every_format_can_be_had(page, upload, chart, expected):
         assert download.suggested_filename == f"0013{suffix}"
         with open(download.path(), "rb") as file:
             check(file.read(), expected)
-        page.wait_for_function("!document.querySelector('[data-format][aria-busy=true]')")
+        page.wait_for_function("() => !document.querySelector('[data-format][aria-busy=true]')")
 
 
 def test_downloads_are_of_the_lines_that_are_shown(page, upload, chart, expected):

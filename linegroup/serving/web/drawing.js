@@ -2,7 +2,7 @@
 
 import { channels } from "./colours.js";
 import { shownColour } from "./lines.js";
-import { paint } from "./masks.js";
+import { areaOf, paint } from "./masks.js";
 import { piecesOf } from "./paths.js";
 import { toPicture } from "./view.js";
 
@@ -79,8 +79,10 @@ export function drawInk({ lines, look }, { width, height }) {
   const context = sheet.getContext("2d");
   const image = context.createImageData(width, height);
   // Small lines come last: they stay on top, as in the label image.
-  for (const line of [...lines].sort((a, b) => b.pixels - a.pixels)) {
-    if (line.visible && line.record.mask) paint(image.data, width, line.record.mask, channels(shownColour(line, look)));
+  const shown = lines.filter((line) => line.visible && line.record.mask);
+  const areas = new Map(shown.map((line) => [line, areaOf(line.record.mask)]));
+  for (const line of shown.sort((a, b) => areas.get(b) - areas.get(a))) {
+    paint(image.data, width, line.record.mask, channels(shownColour(line, look)));
   }
   context.putImageData(image, 0, 0);
   return sheet;

@@ -17,6 +17,9 @@ export function countsOf(text) {
   return counts;
 }
 
+/** How many pixels a mask has. */
+export const areaOf = (mask) => countsOf(mask.counts).reduce((sum, count, k) => (k % 2 ? sum + count : sum), 0);
+
 /** Calls `each(x, y)` for every pixel of a mask record `{size: [height, width], counts}`. */
 export function eachPixel(mask, each) {
   const height = mask.size[0];
