@@ -136,8 +136,8 @@ def find_chromium(library: Any) -> str | None:
     return own if Path(own).is_file() else None
 
 
-# Of the folder, not of the session: while Playwright runs, no other test could start an event loop.
-@pytest.fixture(scope="package")
+# Of a module, not of the session: while Playwright runs, no other test could start an event loop.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium; tests are skipped where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")

@@ -7,6 +7,7 @@ import re
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from linegroup.vectors.export import EXPORTERS, ExportOptions, Picture
 
@@ -316,7 +317,17 @@ def test_every_control_has_a_name(page, upload, chart, state):
         for node in session.send("Accessibility.getFullAXTree")["nodes"]:
             role = node.get("role", {}).get("value")
             if node.get("ignored") or role not in {
-                *("button", "checkbox", "combobox", "slider", "spinbutton", "tab", "tabpanel", "textbox", "progressbar"),
+                *(
+                    "button",
+                    "checkbox",
+                    "combobox",
+                    "slider",
+                    "spinbutton",
+                    "tab",
+                    "tabpanel",
+                    "textbox",
+                    "progressbar",
+                ),
             }:
                 continue
             counted += 1
@@ -336,9 +347,7 @@ def test_dropped_and_pasted_pictures(page, chart, expected):
         {type: 'image/png'})); return data; } }""",
         content,
     )
-    page.evaluate(
-        "document.body.dispatchEvent(new DragEvent('dragenter', {dataTransfer: given(), bubbles: true}))"
-    )
+    page.evaluate("document.body.dispatchEvent(new DragEvent('dragenter', {dataTransfer: given(), bubbles: true}))")
     assert page.locator(".drop-here").is_visible()
     page.evaluate("document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: given(), bubbles: true}))")
     page.wait_for_function(f"() => document.querySelectorAll('{ROWS}').length === {len(expected.lines)}")
@@ -348,12 +357,46 @@ def test_dropped_and_pasted_pictures(page, chart, expected):
     page.reload()
     page.wait_for_selector("html.ready")
     page.evaluate(
-        f"""(content) => {{ const data = new DataTransfer();
+        """(content) => { const data = new DataTransfer();
         data.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], 'image.png'));
-        document.body.dispatchEvent(new ClipboardEvent('paste', {{clipboardData: data, bubbles: true}})) }}""",
+        document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true})) }""",
         content,
     )
     page.wait_for_function(f"() => document.querySelectorAll('{ROWS}').length === {len(expected.lines)}")
+
+
+def test_a_picture_that_browsers_cannot_show(page, upload, layer, view_of, chart, expected, tmp_path):
+    path = tmp_path / "chart.tif"
+    assert cv2.imwrite(str(path), cv2.imread(str(chart)))
+    upload(page, path, len(expected.lines))
+    paper = layer(page, "picture")
+    assert (paper[paper[..., 3] == 255] == 255).all()
+    check_drawn(layer(page, "lines"), expected.lines, view_of(page))
+
+
+def test_a_turned_photograph_lies_below_its_lines(page, service, upload, layer, view_of, chart, tmp_path):
+    picture = Image.open(chart).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    picture.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=95)
+    wanted = service.predictor.predict_file(path).document
+    assert (wanted.image.width, wanted.image.height) == picture.size
+    upload(page, chart)
+    upright = layer(page, "picture").astype(int)
+    upload(page, path, len(wanted.lines))
+    turned = layer(page, "picture").astype(int)
+    assert np.abs(turned - upright).mean() < 2
+    check_drawn(layer(page, "lines"), wanted.lines, view_of(page))
+
+
+def test_no_lines(page, upload, layer, tmp_path):
+    path = tmp_path / "blank.png"
+    cv2.imwrite(str(path), np.full((60, 80, 3), 255, np.uint8))
+    upload(page, path, 0)
+    assert page.get_by_text("No lines were found.").is_visible()
+    assert not layer(page, "lines").any()
+    assert page.get_by_role("checkbox", name="Show all").is_disabled()
 
 
 def test_the_example(page):

@@ -86,7 +86,9 @@ def test_lost_connection(page, watch, upload, chart, expected):
     assert page.locator(ROWS).count() == len(expected.lines)
     page.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_function("() => document.querySelector('#problem').hidden && document.querySelector('#progress').hidden")
+    page.wait_for_function(
+        "() => document.querySelector('#problem').hidden && document.querySelector('#progress').hidden"
+    )
     assert page.locator(ROWS).count() == len(expected.lines)
 
 

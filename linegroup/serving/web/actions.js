@@ -34,6 +34,7 @@ export function createActions(store) {
       const mine = ++turn;
       const bitmap = await createImageBitmap(file).catch(() => null);
       if (mine !== turn) return;
+      store.state.picture?.bitmap?.close();
       const name = file.name || "pasted.png";
       store.set({ picture: { file, name, bitmap }, document: null, lines: [], hovered: null, selected: null });
       await actions.run();
@@ -51,15 +52,27 @@ export function createActions(store) {
         if (mine === turn) runIs({ phase: fraction < 1 ? "sending" : "working", fraction });
       };
       try {
-        const document = await whenFree(() => findLines(picture, changes, { signal: abort.signal, onUpload }), abort.signal, mine);
+        const document = await whenFree(
+          () => findLines(picture, changes, { signal: abort.signal, onUpload }),
+          abort.signal,
+          mine,
+        );
         if (mine !== turn) return;
         const lines = linesOf(document);
         const seconds = ((performance.now() - store.state.run.started) / 1000).toFixed(1);
-        store.set({ document, asked: changes, lines, hovered: null, selected: null, run: Object.freeze({ ...IDLE, phase: "done" }) });
+        store.set({
+          document,
+          asked: changes,
+          lines,
+          hovered: null,
+          selected: null,
+          run: Object.freeze({ ...IDLE, phase: "done" }),
+        });
         actions.say(`${lines.length} ${lines.length === 1 ? "line" : "lines"} found in ${seconds} s.`);
       } catch (error) {
         if (mine !== turn) return;
-        if (error.name === "AbortError") store.set({ run: Object.freeze({ ...IDLE, phase: store.state.document ? "done" : "idle" }) });
+        if (error.name === "AbortError")
+          store.set({ run: Object.freeze({ ...IDLE, phase: store.state.document ? "done" : "idle" }) });
         else runIs({ phase: "failed", error: describe(error) });
       }
     },
@@ -116,7 +129,8 @@ export function createActions(store) {
       if (!document || saving) return;
       store.set({ saving: format });
       try {
-        const file = format === "json" ? asFile(toDocument(document, lines)) : await exportLines(format, picture, asked);
+        const file =
+          format === "json" ? asFile(toDocument(document, lines)) : await exportLines(format, picture, asked);
         handOut(file, stem(picture.name) + FORMATS[format].suffix);
         actions.say(`${FORMATS[format].label} saved.`);
       } catch (error) {

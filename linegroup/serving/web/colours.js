@@ -1,8 +1,18 @@
 /** Colours of lines: told apart on white and on black, neighbours in number far apart in hue. */
 
 const FIRST = [
-  "#e0245e", "#1273de", "#12903c", "#f17300", "#8a2be2", "#009fa8",
-  "#c218a8", "#8f7000", "#4a4fd0", "#c0392b", "#2f9ee8", "#6aa300",
+  "#e0245e",
+  "#1273de",
+  "#12903c",
+  "#f17300",
+  "#8a2be2",
+  "#009fa8",
+  "#c218a8",
+  "#8f7000",
+  "#4a4fd0",
+  "#c0392b",
+  "#2f9ee8",
+  "#6aa300",
 ];
 const GOLDEN = 0.61803398875;
 

@@ -5,7 +5,12 @@ import { FORMATS } from "./formats.js";
 
 export function createDownloads(store, actions) {
   const buttons = Object.entries(FORMATS).map(([format, { label, about }]) => {
-    const button = make("button", { type: "button", class: "format" }, make("strong", {}, label), make("span", {}, about));
+    const button = make(
+      "button",
+      { type: "button", class: "format" },
+      make("strong", {}, label),
+      make("span", {}, about),
+    );
     button.dataset.format = format;
     button.addEventListener("click", () => actions.save(format));
     return button;

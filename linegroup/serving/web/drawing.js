@@ -1,4 +1,4 @@
-/** How the picture, its lines and the line that is pointed at are drawn; contexts are set to the picture's coordinates. */
+/** How the picture, its lines and the one pointed at are drawn; contexts are set to the picture's coordinates. */
 
 import { channels } from "./colours.js";
 import { shownColour } from "./lines.js";
@@ -50,7 +50,10 @@ export function drawTop(context, view, frame, { lines, look, hovered, selected }
   for (const id of new Set([selected, hovered])) {
     const line = lines.find((each) => each.id === id);
     if (!line) continue;
-    for (const [colour, width] of [["#fff", HALO], [shownColour(line, look), BOLD]]) {
+    for (const [colour, width] of [
+      ["#fff", HALO],
+      [shownColour(line, look), BOLD],
+    ]) {
       context.strokeStyle = colour;
       context.lineWidth = width / view.scale;
       stroke(context, line.record, view.scale, sight);

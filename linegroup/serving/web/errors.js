@@ -39,10 +39,23 @@ const AGAIN = new Set([0, 408, 429, 500, 502, 503, 504]);
 /** @returns {{title: string, text: string, field: string, requestId: string, again: string|null}} */
 export function describe(error) {
   if (!(error instanceof ApiError)) {
-    return { title: "The answer cannot be shown", text: String(error.message ?? error), field: "", requestId: "", again: "run" };
+    return {
+      title: "The answer cannot be shown",
+      text: String(error.message ?? error),
+      field: "",
+      requestId: "",
+      again: "run",
+    };
   }
   const { status, code, said, field, requestId } = error;
-  const title = TITLES_BY_CODE[code] ?? TITLES[status] ?? (status >= 500 ? "The service failed" : "The service refused this");
+  const title =
+    TITLES_BY_CODE[code] ?? TITLES[status] ?? (status >= 500 ? "The service failed" : "The service refused this");
   const text = [said, said && status === 415 ? "" : ADVICE[status]].filter(Boolean).join(" ");
-  return { title, text: text || `It answered with status ${status}.`, field, requestId, again: AGAIN.has(status) ? "run" : null };
+  return {
+    title,
+    text: text || `It answered with status ${status}.`,
+    field,
+    requestId,
+    again: AGAIN.has(status) ? "run" : null,
+  };
 }

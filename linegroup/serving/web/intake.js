@@ -5,7 +5,8 @@ import { isBusy } from "./state.js";
 
 export function listenToIntake(store, actions) {
   const chooser = find("#file");
-  for (const button of document.querySelectorAll("[data-open]")) button.addEventListener("click", () => chooser.click());
+  for (const button of document.querySelectorAll("[data-open]"))
+    button.addEventListener("click", () => chooser.click());
   chooser.addEventListener("change", () => {
     actions.open(chooser.files[0]);
     chooser.value = ""; // the same file may be chosen again

@@ -48,7 +48,8 @@ export function curvesOf(record) {
 export function lengthOf(record) {
   let length = 0;
   for (const curve of curvesOf(record)) {
-    for (let i = 1; i < curve.length; i++) length += Math.hypot(curve[i][0] - curve[i - 1][0], curve[i][1] - curve[i - 1][1]);
+    for (let i = 1; i < curve.length; i++)
+      length += Math.hypot(curve[i][0] - curve[i - 1][0], curve[i][1] - curve[i - 1][1]);
   }
   return length;
 }

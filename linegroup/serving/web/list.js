@@ -24,7 +24,11 @@ export function createList(store, actions) {
     all.checked = shown > 0 && shown === lines.length;
     all.indeterminate = shown > 0 && shown < lines.length;
     all.disabled = !lines.length;
-    find("#line-count").textContent = !lines.length ? "" : shown === lines.length ? `${lines.length} ${lines.length === 1 ? "line" : "lines"}` : `${shown} of ${lines.length}`;
+    find("#line-count").textContent = !lines.length
+      ? ""
+      : shown === lines.length
+        ? `${lines.length} ${lines.length === 1 ? "line" : "lines"}`
+        : `${shown} of ${lines.length}`;
   });
 
   store.on(["document", "run"], ({ document, lines }) => {
@@ -54,7 +58,13 @@ function createRow(line, actions) {
   const box = make("input", { type: "checkbox", class: "eye" });
   const swatch = make("span", { class: "swatch", "aria-hidden": "true" });
   const name = make("input", {
-    type: "text", class: "name", placeholder: `Line ${id}`, "aria-label": `Name of line ${id}`, maxLength: 200, autocomplete: "off", spellcheck: false,
+    type: "text",
+    class: "name",
+    placeholder: `Line ${id}`,
+    "aria-label": `Name of line ${id}`,
+    maxLength: 200,
+    autocomplete: "off",
+    spellcheck: false,
   });
   const facts = `${number.format(Math.round(line.length))} px long · ${number.format(line.pixels)} pixels`;
   const only = make("button", { type: "button", class: "only", title: "Show only this line" }, icon("only"));
@@ -110,5 +120,6 @@ function reveal(list, row) {
   if (!row || list.scrollHeight <= list.clientHeight) return;
   const above = row.offsetTop - list.scrollTop;
   if (above < 0) list.scrollTop = row.offsetTop;
-  else if (above + row.offsetHeight > list.clientHeight) list.scrollTop = row.offsetTop + row.offsetHeight - list.clientHeight;
+  else if (above + row.offsetHeight > list.clientHeight)
+    list.scrollTop = row.offsetTop + row.offsetHeight - list.clientHeight;
 }

@@ -25,9 +25,12 @@ export function createIndex(lines, width, height) {
         const [x0, y0] = curve[Math.max(0, i - 1)];
         const [x1, y1] = curve[i];
         const piece = pieces.push(id, x0, y0, x1, y1) - 5;
-        const left = cellOf(Math.min(x0, x1), columns), right = cellOf(Math.max(x0, x1), columns);
-        const top = cellOf(Math.min(y0, y1), rows), bottom = cellOf(Math.max(y0, y1), rows);
-        for (let row = top; row <= bottom; row++) for (let column = left; column <= right; column++) put(column, row, piece);
+        const left = cellOf(Math.min(x0, x1), columns),
+          right = cellOf(Math.max(x0, x1), columns);
+        const top = cellOf(Math.min(y0, y1), rows),
+          bottom = cellOf(Math.max(y0, y1), rows);
+        for (let row = top; row <= bottom; row++)
+          for (let column = left; column <= right; column++) put(column, row, piece);
       }
     }
   }
@@ -52,8 +55,10 @@ export function createIndex(lines, width, height) {
 
 /** Squared distance of (x, y) from a piece. */
 function distance(pieces, at, x, y) {
-  const x0 = pieces[at + 1], y0 = pieces[at + 2];
-  const dx = pieces[at + 3] - x0, dy = pieces[at + 4] - y0;
+  const x0 = pieces[at + 1],
+    y0 = pieces[at + 2];
+  const dx = pieces[at + 3] - x0,
+    dy = pieces[at + 4] - y0;
   const along = dx * dx + dy * dy;
   const t = along ? Math.min(1, Math.max(0, ((x - x0) * dx + (y - y0) * dy) / along)) : 0;
   return (x - x0 - t * dx) ** 2 + (y - y0 - t * dy) ** 2;

@@ -17,7 +17,8 @@ export function createNotice(store, actions) {
   const PHRASES = {
     sending: ({ fraction }) => `Sending the picture${fraction ? ` (${Math.round(100 * fraction)} %)` : ""}…`,
     working: ({ started }) => `Finding lines… ${((performance.now() - started) / 1000).toFixed(1)} s`,
-    waiting: ({ retryAt }) => `The service is busy. Trying again in ${Math.max(0, Math.ceil((retryAt - performance.now()) / 1000))} s…`,
+    waiting: ({ retryAt }) =>
+      `The service is busy. Trying again in ${Math.max(0, Math.ceil((retryAt - performance.now()) / 1000))} s…`,
   };
 
   function tell() {
@@ -53,6 +54,11 @@ export function createNotice(store, actions) {
   });
   store.on(["run"], ({ run }) => {
     // Spoken once a step, not ten times a second.
-    find("#spoken").textContent = { sending: "Sending the picture.", working: "Finding lines.", waiting: "The service is busy; it will be tried again." }[run.phase] ?? "";
+    find("#spoken").textContent =
+      {
+        sending: "Sending the picture.",
+        working: "Finding lines.",
+        waiting: "The service is busy; it will be tried again.",
+      }[run.phase] ?? "";
   });
 }

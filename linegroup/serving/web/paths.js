@@ -26,7 +26,8 @@ function trace(record, least) {
     const kept = thinned(curve, least);
     // A dot is a line of almost no length, which round ends make visible.
     if (kept.length === 1) kept.push([kept[0][0] + 0.01, kept[0][1]]);
-    for (let start = 0; start < kept.length - 1; start += PIECE) pieces.push(piece(kept.slice(start, start + PIECE + 1)));
+    for (let start = 0; start < kept.length - 1; start += PIECE)
+      pieces.push(piece(kept.slice(start, start + PIECE + 1)));
   }
   return pieces;
 }

@@ -81,8 +81,16 @@ export function listenToPointer(stage, actions) {
     down: () => panBy(0, -FAR),
   };
   const KEYS = {
-    "+": "in", "=": "in", "-": "out", "_": "out", 0: "fit", 1: "actual",
-    ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down",
+    "+": "in",
+    "=": "in",
+    "-": "out",
+    _: "out",
+    0: "fit",
+    1: "actual",
+    ArrowLeft: "left",
+    ArrowRight: "right",
+    ArrowUp: "up",
+    ArrowDown: "down",
   };
   frame.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;

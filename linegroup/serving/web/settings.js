@@ -31,9 +31,22 @@ function createField(parameter, actions) {
     ? make("select", { id }, ...Object.entries(choices).map(([value, text]) => make("option", { value }, text)))
     : toggle
       ? make("input", { id, type: "checkbox" })
-      : make("input", { id, type: "number", min: parameter.min ?? "", max: parameter.max ?? "", step: "any", inputMode: "decimal" });
+      : make("input", {
+          id,
+          type: "number",
+          min: parameter.min ?? "",
+          max: parameter.max ?? "",
+          step: "any",
+          inputMode: "decimal",
+        });
   const problem = make("span", { class: "problem", id: `${id}-problem` });
-  const element = make("div", { class: toggle ? "field toggle" : "field" }, make("label", { for: id }, label), input, problem);
+  const element = make(
+    "div",
+    { class: toggle ? "field toggle" : "field" },
+    make("label", { for: id }, label),
+    input,
+    problem,
+  );
   input.name = name;
   input.setAttribute("aria-describedby", problem.id);
 

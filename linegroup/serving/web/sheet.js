@@ -20,7 +20,7 @@ export function createSheet(front, back) {
     const iterator = steps(next);
     const slice = () => {
       if (mine !== job) return;
-      for (let spent = 0; spent < work; ) {
+      for (let spent = 0; spent < work;) {
         const { done, value } = iterator.next();
         if (done) return turn(view);
         spent += value;

@@ -2,7 +2,6 @@
 
 /**
  * @param {object} initial all keys with their first values
- * @returns {{state: object, set: function(object): void, on: function(string[], function(object): void): function(): void}}
  */
 export function createStore(initial) {
   const listeners = new Set();
