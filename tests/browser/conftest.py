@@ -85,7 +85,7 @@ class Service:
 
 
 @pytest.fixture(scope="session")
-def running() -> Iterator[Service]:
+def running(chromium: str) -> Iterator[Service]:
     """The service with the packaged model, signed in by HTTP Basic, on a free port."""
     pytest.importorskip("uvicorn")
     import uvicorn
@@ -124,30 +124,29 @@ def service(running: Service) -> Iterator[Service]:
     running.stages.calm()
 
 
-def find_chromium(library: Any) -> str | None:
-    """The browser to use: the one named in $CHROMIUM, an installed one, or Playwright's own."""
-    named = os.environ.get("CHROMIUM")
-    if named:
-        return named
-    installed = next(filter(None, map(shutil.which, NAMES)), None)
-    if installed:
-        return installed
-    own = library.chromium.executable_path
-    return own if Path(own).is_file() else None
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser to use: the one named in $CHROMIUM, an installed one, or Playwright's own; else tests are skipped."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        with sync_api.sync_playwright() as library:
+            found = library.chromium.executable_path
+    if not Path(found).is_file():
+        pytest.skip(f"No Chromium is installed (make chromium); looked for $CHROMIUM, {', '.join(NAMES)}")
+    return found
 
 
 # Of a module, not of the session: while Playwright runs, no other test could start an event loop.
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium; tests are skipped where there is none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
-    with sync_api.sync_playwright() as library:
-        path = find_chromium(library)
-        if path is None:
-            pytest.skip(f"No Chromium is installed (apt-get install chromium); looked for {', '.join(NAMES)}")
-        chromium = library.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield chromium
-        chromium.close()
+def browser(chromium: str) -> Iterator[Any]:
+    """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as library:
+        started = library.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield started
+        started.close()
 
 
 @dataclass

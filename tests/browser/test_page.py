@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,10 +13,12 @@ import pytest
 from PIL import Image
 
 from linegroup.vectors.export import EXPORTERS, ExportOptions, Picture
+from linegroup.wire import Colour, ImageRecord, LineRecord, LinesDocument, ModelRecord, to_json
 
 ROWS = "#lines .row"
 STROKE = 2.25  # width of a line on the page
 BORDER = 16
+CONTROLS = {"button", "checkbox", "combobox", "slider", "spinbutton", "tab", "tabpanel", "textbox", "progressbar"}
 
 
 def drawn_curves(record, view, size):
@@ -277,8 +282,6 @@ def test_other_settings(page, service, upload, layer, view_of, chart, expected):
     page.get_by_label("Darker than").fill("200")
     page.get_by_label("Fewest pixels of a line").fill("300")
     changes = {"method": "components", "candidates": "non_white", "white_threshold": 200, "min_pixels": 300}
-    from dataclasses import replace
-
     other = replace(service.predictor, grouping=service.predictor.grouping.changed(changes))
     wanted = other.predict_file(chart).document
     assert len(wanted.lines) != len(expected.lines)
@@ -316,19 +319,7 @@ def test_every_control_has_a_name(page, upload, chart, state):
         page.get_by_role("tab", name=tab).click()
         for node in session.send("Accessibility.getFullAXTree")["nodes"]:
             role = node.get("role", {}).get("value")
-            if node.get("ignored") or role not in {
-                *(
-                    "button",
-                    "checkbox",
-                    "combobox",
-                    "slider",
-                    "spinbutton",
-                    "tab",
-                    "tabpanel",
-                    "textbox",
-                    "progressbar",
-                ),
-            }:
+            if node.get("ignored") or role not in CONTROLS:
                 continue
             counted += 1
             if not node.get("name", {}).get("value", "").strip():
@@ -338,8 +329,6 @@ def test_every_control_has_a_name(page, upload, chart, state):
 
 
 def test_dropped_and_pasted_pictures(page, chart, expected):
-    import base64
-
     content = base64.b64encode(chart.read_bytes()).decode()
     page.evaluate(
         """(content) => { window.given = () => { const data = new DataTransfer();
@@ -406,10 +395,6 @@ def test_the_example(page):
 
 def test_many_lines_stay_quick(page, service, upload, layer, view_of, chart):
     """200 lines of 1,000 points: zooming answers at once, with what was drawn last, and draws anew afterwards."""
-    import time
-
-    from linegroup.wire import Colour, ImageRecord, LineRecord, LinesDocument, ModelRecord, to_json
-
     x = np.linspace(5, 1995, 1000)
     records = []
     for k in range(200):

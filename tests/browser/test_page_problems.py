@@ -9,7 +9,12 @@ import xml.etree.ElementTree as ElementTree
 
 import cv2
 import numpy as np
-import pytest
+import pyarrow.parquet as parquet
+
+from linegroup.masks import pixels_of
+from linegroup.sources.coco_masks import runs_of
+from linegroup.vectors.export import EXPORTERS
+from linegroup.wire import from_json
 
 ROWS = "#lines .row"
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"
@@ -86,9 +91,8 @@ def test_lost_connection(page, watch, upload, chart, expected):
     assert page.locator(ROWS).count() == len(expected.lines)
     page.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_function(
-        "() => document.querySelector('#problem').hidden && document.querySelector('#progress').hidden"
-    )
+    page.wait_for_selector("#problem", state="hidden")
+    page.wait_for_selector("#progress", state="hidden")
     assert page.locator(ROWS).count() == len(expected.lines)
 
 
@@ -166,8 +170,6 @@ def check_labelme(content, expected):
 
 
 def check_json(content, expected):
-    from linegroup.wire import from_json
-
     document = from_json(content)
     assert [line.polyline for line in document.lines] == [line.polyline for line in expected.lines]
     assert document.lines[0].name == "Tiefe – 深度"
@@ -182,8 +184,6 @@ def check_wpd(content, expected):
 
 
 def check_parquet(content, expected):
-    import pyarrow.parquet as parquet
-
     table = parquet.read_table(io.BytesIO(content))
     assert table.num_rows == sum(len(line.polyline) for line in expected.lines)
 
@@ -209,8 +209,6 @@ CHECKS = {
 
 
 def test_every_format_can_be_had(page, upload, chart, expected):
-    from linegroup.vectors.export import EXPORTERS
-
     assert page.locator("[data-format]").count() == len(EXPORTERS)
     upload(page, chart, len(expected.lines))
     page.get_by_role("textbox", name="Name of line 1", exact=True).fill("Tiefe – 深度")
@@ -221,8 +219,7 @@ def test_every_format_can_be_had(page, upload, chart, expected):
             page.locator(f"[data-format='{name}']").click()
         download = waiting.value
         assert download.suggested_filename == f"0013{suffix}"
-        with open(download.path(), "rb") as file:
-            check(file.read(), expected)
+        check(download.path().read_bytes(), expected)
         page.wait_for_function("() => !document.querySelector('[data-format][aria-busy=true]')")
 
 
@@ -234,15 +231,10 @@ def test_downloads_are_of_the_lines_that_are_shown(page, upload, chart, expected
     page.get_by_role("tab", name="Download").click()
     with page.expect_download() as waiting:
         page.locator("[data-format='svg']").click()
-    with open(waiting.value.path(), "rb") as file:
-        check_svg(file.read(), expected)
+    check_svg(waiting.value.path().read_bytes(), expected)
 
 
-@pytest.mark.parametrize("module", ["masks"])
-def test_masks_are_read_as_pycocotools_writes_them(page, expected, module):
-    from linegroup.masks import pixels_of
-    from linegroup.sources.coco_masks import runs_of
-
+def test_masks_are_read_as_pycocotools_writes_them(page, expected):
     size = (expected.image.height, expected.image.width)
     for line in expected.lines:
         found = page.evaluate(
