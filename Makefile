@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
 
-.PHONY: demo test test-fast lint format benchmarks clean
+.PHONY: demo test test-fast lint format benchmarks chromium clean
 
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
@@ -26,6 +26,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The browser of tests/browser, which are skipped without one. Asks the system's packages, so it may want root.
+chromium:
+	@bash tests/browser/install_chromium.sh
 
 benchmarks: $(READY)
 	$(BIN)/python benchmarks/run_all.py
