@@ -31,7 +31,7 @@ def thin(ground: Ground) -> Strokes:
     open_places[ground.at[nodes[:, 1], nodes[:, 0]] - 1] = True
     held = np.zeros(len(ground.nodes), dtype=np.bool_)
     anchors = ground.nodes[held]
-    skeleton = _thin(nodes, anchors, state)
+    skeleton = thin_places(nodes, anchors, state)
     for _ in range(ROUNDS):
         pixels = _unreached(skeleton, ground, blots)
         if not len(pixels):
@@ -43,11 +43,11 @@ def thin(ground: Ground) -> Strokes:
         held[tips] = True
         anchors = ground.nodes[held]
         write(nodes, state, 1)
-        skeleton = _thin(nodes, anchors, state)
+        skeleton = thin_places(nodes, anchors, state)
     return find_branches(skeleton, state, ground)
 
 
-def _thin(nodes: Nodes, anchors: Nodes, state: Bits) -> Nodes:
+def thin_places(nodes: Nodes, anchors: Nodes, state: Bits) -> Nodes:
     """Clear places from all four sides in turn until what is left is one wide, ends and anchors kept; what is left."""
     write(anchors, state, 2)
     left = _thin_all(nodes, state, CAN_GO, COUNT)
