@@ -36,9 +36,9 @@ def register_model(
       linegroup models register run/artifact
       linegroup models register 0f0d4dfae2c94b53b4b5b3e1c4a3ad8f --name charts
     """
-    from linegroup.training import tracking
+    from linegroup.training import registry
 
-    made = tracking.register(reference, name)
+    made = registry.register(reference, name)
     if as_json:
         print_json(made)
         return
@@ -58,9 +58,9 @@ def promote(
       linegroup models promote linegroup 3                  (models:/linegroup@champion is version 3 now)
       linegroup models promote linegroup 4 --alias candidate
     """
-    from linegroup.training import tracking
+    from linegroup.training import registry
 
-    made = tracking.promote(name, version, alias)
+    made = registry.promote(name, version, alias)
     if as_json:
         print_json(made)
         return
@@ -74,9 +74,9 @@ def list_models(as_json: JsonFlag = False) -> None:
     Example:
       linegroup models list --json
     """
-    from linegroup.training import tracking
+    from linegroup.training import registry
 
-    versions = tracking.list_models()
+    versions = registry.list_models()
     if as_json:
         print_json(finite(versions))
     elif versions:
@@ -95,9 +95,9 @@ def show(
       linegroup models show models:/linegroup@champion
       linegroup models show run/artifact --json
     """
-    from linegroup.training import tracking
+    from linegroup.training import registry
 
-    record = tracking.show_model(reference)
+    record = registry.show_model(reference)
     if as_json:
         print_json(finite(record))
         return

@@ -41,12 +41,13 @@ from linegroup.training.data import (
     training_sources,
     validation_set,
 )
+from linegroup.training.mlflow_access import tracking_uri
 from linegroup.training.reporting import Reporter, SilentReporter
 from linegroup.training.resume import prepare_resume
 from linegroup.training.runtime import Runtime, choose_device
 from linegroup.training.starting import as_started, load_start
 from linegroup.training.stepping import Stepper
-from linegroup.training.tracking import Tracker, start_tracker, tracking_uri
+from linegroup.training.tracking import Tracker, start_tracker
 from linegroup.training.validation import merit, shown_scores, validate
 
 logger = logging.getLogger(__name__)

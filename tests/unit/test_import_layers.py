@@ -30,7 +30,7 @@ STOREYS = [
 STOREY = {part: level for level, parts in enumerate(STOREYS) for part in parts}
 
 RAY_ONLY_IN = ("distributed",)
-MLFLOW_ONLY_IN = ("training/tracking.py",)
+MLFLOW_ONLY_IN = ("training/mlflow_access.py", "training/tracking.py", "training/registry.py")
 
 
 def modules() -> list[Path]:
