@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 """The alias that names the version in use."""
 
+_ENTRY = "promotion."
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -75,13 +79,27 @@ def register(reference: str, name: str = "linegroup", config: TrackingConfig | N
         client = open_client(uri)
         if not any(model.name == name for model in client.search_registered_models(f"name = '{_quoted(name)}'")):
             client.create_registered_model(name)
-        tags = {VERSION_TAG: artifact.version}
+        tags = {VERSION_TAG: artifact.version, **artifact.data}
         made = client.create_model_version(name, _run_model(client, run_id), run_id, tags=tags)
         return {"name": name, "version": str(made.version), "run_id": run_id, "artifact_version": artifact.version}
 
 
-def promote(name: str, version: str, alias: str = CHAMPION, config: TrackingConfig | None = None) -> dict[str, Any]:
-    """Point an alias at a version; the model is downloaded and checked first.
+def promote(
+    name: str,
+    version: str,
+    alias: str = CHAMPION,
+    config: TrackingConfig | None = None,
+    entry: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Point an alias at a version, whatever its scores (see `linegroup.promotion`); its model is checked first.
+
+    Args:
+        name: Of the model.
+        version: Its number.
+        alias: What is to point there.
+        config: Where the registry is.
+        entry: What the version's tags are to say of it, as JSON. It is written before the alias moves: no version
+            ever has the alias without a word of why.
 
     Returns:
         name, version, alias, and `before`: the version that it pointed at, or None.
@@ -94,8 +112,43 @@ def promote(name: str, version: str, alias: str = CHAMPION, config: TrackingConf
     with explained(uri):
         client = open_client(uri)
         before = client.get_registered_model(name).aliases.get(alias)
+        if entry is not None:
+            client.set_model_version_tag(name, version, _entry_key(), json.dumps(entry, ensure_ascii=False))
         client.set_registered_model_alias(name, alias, version)
     return {"name": name, "version": str(version), "alias": alias, "before": str(before) if before else None}
+
+
+def version_of(name: str, alias: str = CHAMPION, config: TrackingConfig | None = None) -> str | None:
+    """The version that an alias of a model points at, if any.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    uri = tracking_uri(config or TrackingConfig())
+    with explained(uri):
+        version = open_client(uri).get_registered_model(name).aliases.get(alias)
+    return str(version) if version else None
+
+
+def entries(name: str, config: TrackingConfig | None = None) -> list[dict[str, Any]]:
+    """All that `promote` has noted of the versions of a model, oldest first.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    uri = tracking_uri(config or TrackingConfig())
+    found: list[tuple[str, dict[str, Any]]] = []
+    with explained(uri):
+        client = open_client(uri)
+        client.get_registered_model(name)
+        token = None
+        while token != "":
+            page = client.search_model_versions(f"name = '{_quoted(name)}'", page_token=token)
+            for version in page:
+                tags = version.tags.items()
+                found += [(key, json.loads(text)) for key, text in tags if key.startswith(_ENTRY)]
+            token = page.token or ""
+    return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
 
 
 def list_models(config: TrackingConfig | None = None) -> list[dict[str, Any]]:
@@ -126,7 +179,13 @@ def show_model(reference: str, config: TrackingConfig | None = None) -> dict[str
         "model": artifact.config.model.model_dump(mode="json"),
         "grouping": artifact.grouping.model_dump(mode="json"),
         "metrics": artifact.metrics,
+        "data": dict(artifact.data),
     }
+
+
+def _entry_key() -> str:
+    """Names of tags that sort by time; a version that is promoted again gets another."""
+    return f"{_ENTRY}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
 def _run_for(artifact: Artifact, config: TrackingConfig) -> str:

@@ -24,6 +24,7 @@ STOREYS = [
     ["vectors", "metrics", "pictures"],
     ["training"],
     ["predict", "evaluation"],
+    ["comparison", "gate", "promotion"],
     ["distributed"],
     ["cli"],
 ]
