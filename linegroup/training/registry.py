@@ -77,10 +77,10 @@ def register(reference: str, name: str = "linegroup", config: TrackingConfig | N
     run_id = reference if _RUN_ID.fullmatch(reference) else _run_for(artifact, config)
     with explained(uri):
         client = open_client(uri)
-        if not any(model.name == name for model in client.search_registered_models(f"name = '{_quoted(name)}'")):
-            client.create_registered_model(name)
+        _make_model(client, name)
         tags = {VERSION_TAG: artifact.version, **artifact.data}
-        made = client.create_model_version(name, _run_model(client, run_id), run_id, tags=tags)
+        # Nothing to wait for: a version of these stores is ready when it is made.
+        made = client.create_model_version(name, _run_model(client, run_id), run_id, tags=tags, await_creation_for=0)
         return {"name": name, "version": str(made.version), "run_id": run_id, "artifact_version": artifact.version}
 
 
@@ -181,6 +181,23 @@ def show_model(reference: str, config: TrackingConfig | None = None) -> dict[str
         "metrics": artifact.metrics,
         "data": dict(artifact.data),
     }
+
+
+def _make_model(client: MlflowClient, name: str) -> None:
+    """The name in the registry, where it is missing."""
+    from mlflow.exceptions import MlflowException
+
+    def known() -> bool:
+        return any(model.name == name for model in client.search_registered_models(f"name = '{_quoted(name)}'"))
+
+    if known():
+        return
+    try:
+        client.create_registered_model(name)
+    except MlflowException:
+        # Another process was quicker.
+        if not known():
+            raise
 
 
 def _entry_key() -> str:

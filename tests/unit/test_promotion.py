@@ -49,13 +49,13 @@ def versions(mlflow_here):
     return mlflow_here
 
 
-def ask(version, shards, **flags):
-    rule = ["gate.pictures=4", "gate.tag_pictures=4"]
+def ask(version, shards, *more, **flags):
+    rule = ["gate.pictures=4", "gate.tag_pictures=4", *more]
     return promote_model(load_promotion(None, rule, {"version": version, "data": str(shards), **flags}), by="ada")
 
 
 def test_the_way_of_a_model(versions, shards):
-    first = ask("1", shards, gate={"baseline": str(versions / "m3")})
+    first = ask("1", shards, f"gate.baseline={versions / 'm3'}")
     assert (first.promoted, first.changed, first.before) == (True, True, None)
     assert first.comparison.champion.version == "v3"  # nothing had the alias: the baseline
     second = ask("2", shards)
@@ -112,7 +112,7 @@ def test_without_the_gate(versions):
 
 
 def test_another_promotion_came_first(versions, shards, monkeypatch):
-    ask("1", shards, gate={"baseline": "none"}, force="first")
+    registry.promote("linegroup", "1")
     honest = promotion.compare_models
 
     def meanwhile(*arguments, **options):
