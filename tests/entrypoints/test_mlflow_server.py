@@ -22,7 +22,7 @@ from linegroup.training.mlflow_access import open_client, quiet_environment
 from linegroup.training.tracking import initialise
 
 BIN = Path(sys.executable).parent
-WORKERS, STEPS = 4, 400
+WORKERS, STEPS = 3, 200
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
