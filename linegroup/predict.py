@@ -23,8 +23,8 @@ from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups, Maps
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
+from linegroup.training.registry import resolve_model
 from linegroup.training.runtime import choose_device, has_bfloat16
-from linegroup.training.tracking import resolve_model
 from linegroup.vectors.records import line_records
 from linegroup.wire import (
     ImageRecord,

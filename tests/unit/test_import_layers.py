@@ -25,13 +25,14 @@ STOREYS = [
     ["training"],
     ["predict", "evaluation"],
     ["serving"],
+    ["comparison", "gate", "promotion"],
     ["distributed"],
     ["cli"],
 ]
 STOREY = {part: level for level, parts in enumerate(STOREYS) for part in parts}
 
 RAY_ONLY_IN = ("distributed",)
-MLFLOW_ONLY_IN = ("training/tracking.py",)
+MLFLOW_ONLY_IN = ("training/mlflow_access.py", "training/tracking.py", "training/registry.py")
 
 
 def modules() -> list[Path]:
