@@ -24,6 +24,7 @@ STOREYS = [
     ["vectors", "metrics", "pictures"],
     ["training"],
     ["predict", "evaluation"],
+    ["tuning"],
     ["distributed"],
     ["cli"],
 ]
