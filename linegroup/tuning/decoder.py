@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ import optuna
 
 from linegroup.config import Config, GroupingConfig
 from linegroup.errors import UserError, unknown_name
+from linegroup.tuning.importance import quiet_optuna
 from linegroup.tuning.objective import OBJECTIVES
 from linegroup.tuning.scoring import Scorer
 from linegroup.tuning.spaces import Space, change
@@ -27,8 +27,8 @@ from linegroup.tuning.trials import Trial, best_of
 
 METHOD = "grouping.method"
 
-MOST_WORK = 20_000_000
-"""Steps (see `grouping.max_work`) after which a setting that is tried is too slow: about a second for a chart."""
+MOST_WORK = 10_000_000
+"""Steps (see `grouping.max_work`) after which a setting that is tried is too slow: half a second for a chart."""
 
 _PARTS = (0.25, 0.5)
 """Shares of the charts after which a trial may be stopped."""
@@ -66,7 +66,7 @@ def search_grouping(
     trials: int,
     objective: str = "ari",
     seed: int = 0,
-    patience: float = 2.0,
+    patience: float = 1.0,
     progress: Progress = lambda _done, _total: None,
 ) -> Found:
     """Look for the grouping with the largest mean objective over some charts.
@@ -95,7 +95,7 @@ def search_grouping(
     space.check(config, "grouping")
     order = np.random.default_rng(seed).permutation(np.asarray(charts)).tolist()
     search = _Search(config, space, scorer, objective, order, patience)
-    with _quiet_optuna():
+    with quiet_optuna():
         study = optuna.create_study(direction="maximize", sampler=_sampler(seed))
         search.begin(study)
         progress(1, trials)
@@ -204,14 +204,3 @@ def starts(space: Space, config: Config) -> list[dict[str, Any]]:
 
 def _sampler(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed)
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Optuna says nothing of its own for this time."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

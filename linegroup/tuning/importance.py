@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import optuna
 
@@ -36,11 +37,13 @@ def _shares(parameters: Sequence[Parameter], trials: Sequence[Trial]) -> dict[st
     if len(complete) < FEWEST or len({t.objective for t in complete}) < 2:
         return {}
     distributions = {p.name: distribution(p) for p in parameters}
-    study = optuna.create_study(direction="maximize")
-    for trial in complete:
-        values = {name: trial.values[name] for name in names}
-        study.add_trial(optuna.trial.create_trial(params=values, distributions=distributions, value=trial.objective))
-    with warnings.catch_warnings():
+    with quiet_optuna(), warnings.catch_warnings():
+        study = optuna.create_study(direction="maximize")
+        for trial in complete:
+            values = {name: trial.values[name] for name in names}
+            study.add_trial(
+                optuna.trial.create_trial(params=values, distributions=distributions, value=trial.objective)
+            )
         # Where all trials are equally good the shares are 0/0.
         warnings.simplefilter("ignore")
         shares = optuna.importance.get_param_importances(study, params=names)
@@ -56,3 +59,14 @@ def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
     if parameter.integer:
         return optuna.distributions.IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
     return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna says nothing of its own for this time."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from linegroup.config import Config, Section, build_config, explain_settings, flat, settings_tree
-from linegroup.errors import UserError
+from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_text
 from linegroup.training.data import validation_set
 from linegroup.training.loop import prepare_run, public
+from linegroup.tuning.objective import OBJECTIVES
 from linegroup.tuning.settings import SearchSettings
 from linegroup.tuning.spaces import Space, change, load_space
 
@@ -85,6 +86,8 @@ def plan_search(config: Config, settings: SearchSettings) -> SearchPlan:
             f"ray.num_workers={config.ray.num_workers}: in a search each training is one process. Set it to 1,"
             " give it search.cpus and search.gpus, and train the best one again with several workers."
         )
+    if settings.objective not in OBJECTIVES:
+        raise unknown_name("objective", settings.objective, OBJECTIVES)
     out = Path(settings.out).absolute()
     training = config.training.model_copy(update={"out": str(out / "trials"), "resume": "auto"})
     base = prepare_run(config.model_copy(update={"training": training}))

@@ -102,7 +102,7 @@ def test_when_all_fail_it_says_why(shards, tmp_path, ray_session):
     from linegroup.distributed.search import search_method
 
     given = arguments(shards, tmp_path, "small_unet2", "search.trials=1", "model.backbone=small_unet2")
-    with pytest.raises(UserError, match="Every training failed.*small_unet2"):
+    with pytest.raises(UserError, match=r"Every training failed.*small_unet2"):
         search_method(plan_search(*load_search(None, given)))
 
 
