@@ -178,7 +178,7 @@ def _show(tuning: Tuning) -> None:
     for key, (old, new) in tuning.changed.items():
         typer.echo(plain(f"grouping.{key}: {old} → {new}"))
     if not tuning.changed:
-        typer.echo("Nothing that was tried is better: the grouping stays as it was.")
+        typer.echo("Nothing that was tried is better by more than chance: the grouping stays as it was.")
     typer.echo(f"Model:  {tuning.artifact.path} (version {tuning.artifact.version})")
     if tuning.held is not None and tuning.held.change[0] < 0:
         note("On the held-out charts it is worse than before: do not use it, or tune on more charts.")

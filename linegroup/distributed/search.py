@@ -304,7 +304,7 @@ def _finish(plan: SearchPlan, trials: list[Trial], names: list[str], tracker: Tr
         reasons = [trial.note for trial in trials if trial.note]
         raise UserError(f"Every training failed: {reasons[0] if reasons else 'none was begun'}. See {out / TRIALS}.")
     best = best_of(candidates)
-    write_bytes(out / PICTURE, draw_search(plan.space, trials, settings.objective))
+    write_bytes(out / PICTURE, draw_search(plan.space, trials, best, settings.objective))
     final = DecoderSettings(
         trials=settings.final_trials,
         charts=settings.final_charts,

@@ -46,15 +46,17 @@ class Found:
     Attributes:
         grouping: The best setting.
         trials: All, in order.
+        number: Of the trial that it is of.
     """
 
     grouping: GroupingConfig
     trials: tuple[Trial, ...]
+    number: int
 
     @property
     def best(self) -> Trial:
         """The trial that `grouping` is of."""
-        return best_of(self.trials)
+        return self.trials[self.number]
 
 
 def search_grouping(
@@ -67,6 +69,7 @@ def search_grouping(
     objective: str = "ari",
     seed: int = 0,
     patience: float = 1.0,
+    caution: float = 1.0,
     progress: Progress = lambda _done, _total: None,
 ) -> Found:
     """Look for the grouping with the largest mean objective over some charts.
@@ -82,6 +85,7 @@ def search_grouping(
         objective: One of `OBJECTIVES`.
         seed: Of the search, and of the order of the charts.
         patience: Standard errors that a trial may be behind the best one before it is stopped.
+        caution: Standard errors that a trial must be ahead of trial 0 to take its place; 0: any gain will do.
         progress: Told how many trials of how many are done.
 
     Raises:
@@ -102,8 +106,8 @@ def search_grouping(
         for number in range(1, trials):
             search.go(study, number)
             progress(number + 1, trials)
-    best = best_of(search.trials)
-    return Found(change(config, best.settings).grouping, tuple(search.trials))
+    best = search.answer(caution)
+    return Found(change(config, best.settings).grouping, tuple(search.trials), best.number)
 
 
 class _Search:
@@ -119,12 +123,13 @@ class _Search:
         self.order = order
         self.patience = patience
         self.trials: list[Trial] = []
+        self.scores: dict[int, list[float]] = {}
         self.best: list[float] = []
 
     def begin(self, study: optuna.Study) -> None:
         """Score what is there as it is, and let each method begin from it."""
         started = time.perf_counter()
-        self.best = self.scorer.objective(self.objective, self.config.grouping, self.order)
+        self.best = self.scores[0] = self.scorer.objective(self.objective, self.config.grouping, self.order)
         mean = float(np.mean(self.best))
         self.trials = [Trial(0, "complete", mean, len(self.order), time.perf_counter() - started)]
         for start in starts(self.space, self.config):
@@ -148,8 +153,15 @@ class _Search:
         seconds = time.perf_counter() - started
         objective = None if state == "failed" else mean
         self.trials.append(Trial(number, state, objective, len(scores), seconds, values, settings, note))
-        if state == "complete" and mean > float(np.mean(self.best)):
-            self.best = scores
+        if state == "complete":
+            self.scores[number] = scores
+            self.best = max(self.best, scores, key=np.mean)
+
+    def answer(self, caution: float) -> Trial:
+        """The best of the trials that are ahead of trial 0 by more than chance allows, or trial 0."""
+        start = self.scores[0]
+        ahead = [self.trials[n] for n, scores in self.scores.items() if n == 0 or is_behind(start, scores, caution)]
+        return best_of(ahead)
 
     def _tried(self, settings: Mapping[str, Any]) -> GroupingConfig:
         """A setting that would take long is refused, not sampled: it would be slow in use, too."""
@@ -163,7 +175,7 @@ class _Search:
         for first, last in itertools.pairwise(parts(len(self.order))):
             scores += self.scorer.objective(self.objective, grouping, self.order[first:last])
             asked.report(float(np.mean(scores)), last)
-            if last < len(self.order) and hopeless(scores, self.best, self.patience):
+            if last < len(self.order) and is_behind(scores, self.best, self.patience):
                 break
         return scores
 
@@ -181,17 +193,17 @@ def parts(count: int) -> list[int]:
     return [0, *sorted(mark for mark in marks if _FEWEST <= mark < count), count]
 
 
-def hopeless(scores: Sequence[float], best: Sequence[float], patience: float) -> bool:
-    """Whether a trial is behind the best one by more than chance allows, chart held against chart.
+def is_behind(scores: Sequence[float], best: Sequence[float], errors: float) -> bool:
+    """Whether a trial is behind another one by more than chance allows, chart held against chart.
 
     Args:
         scores: Of the trial, on the first charts.
-        best: Of the best trial, on all.
-        patience: Standard errors of the mean difference.
+        best: Of the other one, on all.
+        errors: Standard errors of the mean difference; one chart alone says nothing, unless this is 0.
     """
     behind = np.asarray(best[: len(scores)]) - np.asarray(scores)
     error = float(behind.std(ddof=1)) / math.sqrt(len(behind)) if len(behind) > 1 else math.inf
-    return bool(behind.mean() > 0 and behind.mean() > patience * error)
+    return bool(behind.mean() > (errors * error if errors else 0.0))
 
 
 def starts(space: Space, config: Config) -> list[dict[str, Any]]:

@@ -14,36 +14,36 @@ from matplotlib.figure import Figure
 
 from linegroup.tuning.importance import importances
 from linegroup.tuning.spaces import Parameter, Space
-from linegroup.tuning.trials import Trial, best_of
+from linegroup.tuning.trials import Trial
 
 _BEST, _STOPPED = "#d62728", "#bbbbbb"
 _COLOURS = "viridis"
 
 
-def draw_search(space: Space, trials: Sequence[Trial], title: str) -> bytes:
+def draw_search(space: Space, trials: Sequence[Trial], best: Trial, title: str) -> bytes:
     """A PNG: parallel coordinates of all trials above, importance of the parameters below.
 
     Args:
         space: What was tried.
         trials: With `values` by the space's names.
+        best: The one that was chosen.
         title: What the objective is.
     """
     used = [p for p in space.parameters if len(p.choices) != 1 and any(p.name in t.values for t in trials)]
     figure = Figure((max(8.0, 1.1 * len(used) + 2), 9), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, height_ratios=[3, 2])
-    _parallel(above, used, trials, title)
+    _parallel(above, used, trials, best, title)
     _bars(below, importances(space, trials))
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
 
 
-def _parallel(axes: Axes, parameters: Sequence[Parameter], trials: Sequence[Trial], title: str) -> None:
+def _parallel(axes: Axes, parameters: Sequence[Parameter], trials: Sequence[Trial], best: Trial, title: str) -> None:
     scored = [t for t in trials if t.objective is not None and t.values]
     complete = [t.objective for t in scored if t.state == "complete" and t.objective is not None]
     norm = Normalize(min(complete, default=0.0), max(complete, default=1.0))
-    best = best_of(trials)
     for trial in sorted(scored, key=lambda t: (t.state == "complete", t.objective)):
         # A parameter that a trial does not have interrupts its line.
         ys = [p.place(trial.values[p.name]) if p.name in trial.values else float("nan") for p in parameters]
@@ -66,7 +66,10 @@ def _parallel(axes: Axes, parameters: Sequence[Parameter], trials: Sequence[Tria
     axes.set_xticks(range(len(parameters)), [p.name for p in parameters], rotation=25, ha="right", fontsize=8)
     axes.set_yticks([])
     axes.set_ylim(-0.06, 1.1)
-    axes.set_title(f"{title}: red is the best ({best.objective:.3f}), grey was stopped early", fontsize=10)
+    axes.set_title(
+        f"{title}: red is what was chosen (trial {best.number}, {best.objective:.3f}), grey was stopped early",
+        fontsize=10,
+    )
     scale = axes.figure.colorbar(_mappable(norm), ax=axes, pad=0.01)
     scale.set_label(title, fontsize=8)
 

@@ -144,6 +144,7 @@ def tune_grouping(
             objective=settings.objective,
             seed=settings.seed,
             patience=settings.patience,
+            caution=settings.caution,
             progress=progress,
         )
         gains = [_gain(scorer, config, found, part, settings) for part in (tuned, held) if part]
@@ -154,7 +155,9 @@ def tune_grouping(
         "val_charts": float(measured.charts),
     }
     write_text(out / TRIALS, trials_csv(found.trials))
-    write_bytes(out / PICTURE, draw_search(space.of_heads(config.model.heads), found.trials, settings.objective))
+    write_bytes(
+        out / PICTURE, draw_search(space.of_heads(config.model.heads), found.trials, found.best, settings.objective)
+    )
     made = save_artifact(target, artifact.build(), artifact.config, found.grouping, metrics)
     old, new = config.grouping.model_dump(mode="json"), found.grouping.model_dump(mode="json")
     changed = {key: (old[key], new[key]) for key in old if old[key] != new[key]}

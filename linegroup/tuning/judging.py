@@ -85,6 +85,8 @@ class Judge:
             range(len(charts)),
             trials=self.settings.grouping_trials,
             objective=self.settings.objective,
+            # Networks are compared, and a gain that may be chance is one for all of them.
+            caution=0.0,
             seed=self.settings.seed,
         )
         rows = scorer.metrics(found.grouping, range(len(charts)))

@@ -17,6 +17,7 @@ class DecoderSettings(Section):
     space: str = Setting("grouping", description="A packaged search space, or a YAML file.")
     methods: tuple[str, ...] = Setting((), description="Groupers to try; default: those of the space.")
     patience: float = Setting(1.0, gt=0, description="Standard errors behind the best at which a trial is stopped.")
+    caution: float = Setting(1.0, ge=0, description="Standard errors ahead at which the present one is replaced.")
     seed: int = Setting(0, ge=0, lt=2**32)
     workers: int = Setting(0, ge=0, description="Processes; 0: one for each core that this process may use.")
 

@@ -126,7 +126,7 @@ def test_the_best_network_is_kept_with_its_grouping(planned, monkeypatch):
         begun.append(config.grouping)
         found = search(config, *given, **named)
         best = found.best.__class__(0, "complete", worth[len(begun)], 4, 0.0)
-        return found.__class__(found.grouping.changed({"min_pixels": 10 + len(begun)}), (best,))
+        return found.__class__(found.grouping.changed({"min_pixels": 10 + len(begun)}), (best,), 0)
 
     monkeypatch.setattr(judging, "search_grouping", weighed)
     for step in (1, 2, 3):

@@ -23,7 +23,7 @@ from linegroup.shards import ShardSet
 from linegroup.testing import random_sample
 from linegroup.training.artifact import load_artifact, save_artifact
 from linegroup.tuning.charts import Chart, ChartGrouper, MapFolder, half_maps, split_groups
-from linegroup.tuning.decoder import hopeless, parts, search_grouping
+from linegroup.tuning.decoder import is_behind, parts, search_grouping
 from linegroup.tuning.grouping import tune_grouping
 from linegroup.tuning.objective import OBJECTIVES, objective, objective_of
 from linegroup.tuning.scoring import ChartScorer
@@ -100,6 +100,23 @@ def test_it_is_never_worse_than_before(charts):
     assert all(trial.spent < len(charts) for trial in found.trials[1:])
 
 
+def test_a_gain_that_may_be_chance_changes_nothing(charts):
+    """Better on one chart of many, the same on the others."""
+
+    class OneBetter(ChartScorer):
+        def objective(self, name, config, charts):
+            return [0.5 + 0.2 * (chart == 3 and config.eps < 3) for chart in charts]
+
+    def found(caution):
+        scorer = OneBetter(charts)
+        return search_grouping(CONFIG, DBSCAN, scorer, range(12), trials=25, seed=3, caution=caution)
+
+    assert found(1.5).number == 0
+    assert found(1.5).grouping == CONFIG.grouping
+    assert found(0.0).number > 0
+    assert found(0.0).best.objective == pytest.approx(0.5 + 0.2 / 12)
+
+
 def test_a_setting_that_cannot_be_used_fails_alone(charts):
     colours = Space.model_validate({"parameters": [{"key": "grouping.candidates", "choices": ["model", "mdoel"]}]})
     found = search(charts, space=colours, trials=8)
@@ -154,15 +171,17 @@ def test_grouping_again_equals_grouping_anew(charts, seed):
         np.testing.assert_array_equal(grouper.labels(config), field.label_image(groups.labels))
 
 
-def test_when_a_trial_is_hopeless():
+def test_when_a_trial_is_is_behind():
     best = [0.9, 0.8, 0.7, 0.9, 0.8, 0.9]
-    assert hopeless([0.1, 0.1, 0.0, 0.1, 0.1], best, 2.0)
-    assert not hopeless([0.9, 0.9, 0.6, 0.9, 0.8], best, 2.0)
-    assert not hopeless(best[:5], best, 2.0)
-    assert not hopeless([0.1], best, 2.0), "one chart says nothing"
+    assert is_behind([0.1, 0.1, 0.0, 0.1, 0.1], best, 2.0)
+    assert not is_behind([0.9, 0.9, 0.6, 0.9, 0.8], best, 2.0)
+    assert not is_behind(best[:5], best, 2.0)
+    assert not is_behind([0.1], best, 2.0), "one chart says nothing"
+    assert is_behind([0.8], best, 0.0)
+    assert not is_behind([0.9], best, 0.0)
     # Behind on average, but by less than charts differ.
-    assert not hopeless([1.0, 0.3, 0.8, 1.0, 0.7], best, 2.0)
-    assert hopeless([0.89, 0.79, 0.69, 0.89, 0.79], best, 2.0), "a little behind on every chart"
+    assert not is_behind([1.0, 0.3, 0.8, 1.0, 0.7], best, 2.0)
+    assert is_behind([0.89, 0.79, 0.69, 0.89, 0.79], best, 2.0), "a little behind on every chart"
 
 
 def test_where_trials_are_looked_at():
