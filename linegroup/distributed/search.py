@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from linegroup.training.runtime import Runtime, choose_device
 from linegroup.training.tracking import Tracker, attach, start_tracker
 from linegroup.tuning.drawing import draw_search
 from linegroup.tuning.grouping import Gain, tune_grouping
+from linegroup.tuning.importance import quiet_optuna
 from linegroup.tuning.judging import ARTIFACT, Judge
 from linegroup.tuning.plans import SearchPlan, save_plan
 from linegroup.tuning.settings import DecoderSettings
@@ -57,6 +59,8 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "2",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # With the older output, `verbose=0` is silence.
+    "RAY_AIR_NEW_OUTPUT": "0",
 }
 
 
@@ -101,7 +105,9 @@ def search_method(plan: SearchPlan) -> Search:
     save_plan(plan)
     tracker = start_tracker(base.tracking, out, public(base), {**data_tags(base.data), "linegroup.kind": "search"})
     try:
-        with _environment(), start_ray(base.ray.address, _cpus(plan)):
+        # Standard output is for results.
+        silence = contextlib.redirect_stdout(sys.stderr)
+        with _environment(), quiet_optuna(), silence, start_ray(base.ray.address, _cpus(plan)):
             grid = _tuner(plan, tracker.run_id).fit()
         trials, names = _trials(plan, grid)
         _close_runs(plan, dict(zip(names, trials, strict=True)))
@@ -260,7 +266,8 @@ class _Notes(tune.Callback):
 def _trials(plan: SearchPlan, grid: ResultGrid) -> tuple[list[Trial], list[str]]:
     """The trainings in the order in which they began, and their names."""
     trials, names = [], []
-    for number, result in enumerate(grid):
+    for number in range(len(grid)):
+        result = grid[number]
         metrics = result.metrics or {}
         progress = int(metrics.get("progress", 0))
         state: State = "failed" if result.error else "complete" if progress >= _WHOLE else "stopped"

@@ -11,7 +11,7 @@ class DecoderSettings(Section):
     """The search for a grouping, on charts whose maps are known."""
 
     trials: int = Setting(50, ge=1, description="Settings that are tried, the present one included.")
-    charts: int = Setting(40, ge=0, description="Validation charts, at even distances; 0: all.")
+    charts: int = Setting(32, ge=0, description="Validation charts, at even distances; 0: all.")
     holdout: float = Setting(0.5, ge=0, lt=1, description="Share of them, by document, that only measures the gain.")
     objective: str = Setting("ari", description="ari, line_f1, or their mean: ari_line_f1.")
     space: str = Setting("grouping", description="A packaged search space, or a YAML file.")
@@ -40,6 +40,6 @@ class SearchSettings(Section):
     grouping_space: str = Setting("grouping", description="Search space of the grouping.")
     grouping_trials: int = Setting(12, ge=1, description="Groupings that are tried each time a training is judged.")
     final_trials: int = Setting(50, ge=1, description="Groupings that are tried for the best training, at the end.")
-    final_charts: int = Setting(40, ge=0, description="Validation charts for that, half of them held out; 0: all.")
+    final_charts: int = Setting(32, ge=0, description="Validation charts for that, half of them held out; 0: all.")
     max_failures: int = Setting(1, ge=0, description="Deaths of a training after which it goes on where it stood.")
     seed: int = Setting(0, ge=0, lt=2**32)
