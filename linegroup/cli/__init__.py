@@ -15,6 +15,7 @@ from linegroup.cli.predict import predict
 from linegroup.cli.shard import shard
 from linegroup.cli.synth import synth
 from linegroup.cli.train import train
+from linegroup.cli.tune import tune
 
 app = typer.Typer(
     cls=Commands,
@@ -59,6 +60,7 @@ def version() -> None:
 for command in (shard, train, evaluate, predict, convert, version):
     app.command(help=help_of(command))(command)
 app.add_typer(synth, name="synth")
+app.add_typer(tune, name="tune")
 app.add_typer(models, name="models")
 app.callback(invoke_without_command=True, help=help_of(start))(start)
 

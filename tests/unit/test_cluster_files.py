@@ -172,7 +172,10 @@ def test_every_shipped_yaml_is_loaded_by_a_test():
         "jobs/kuberay/*.yaml": "here",
         "jobs/recipes/*.yaml": "tests/entrypoints/test_jobs_local.py",
         "linegroup/recipes/*.yaml": "below",
+        "linegroup/recipes/spaces/*.yaml": "tests/unit/test_spaces.py",
         "linegroup/sources/synth/validation.yaml": "tests/unit/test_synth.py",
+        "tune/recipes/*.yaml": "tests/unit/test_search_plan.py",
+        "serve/*.yaml": "tests/unit/test_serve_files.py",
     }
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "*.yaml", "*.yml"], capture_output=True, text=True, check=False

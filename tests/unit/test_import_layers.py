@@ -26,6 +26,7 @@ STOREYS = [
     ["predict", "evaluation"],
     ["serving"],
     ["comparison", "gate", "promotion"],
+    ["tuning"],
     ["distributed"],
     ["cli"],
 ]
