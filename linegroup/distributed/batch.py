@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from linegroup.distributed import out_folder
-from linegroup.distributed.batch_job import PredictJob
+from linegroup.distributed.batch_job import PredictJob, load_predict_job
 from linegroup.distributed.batch_output import PartFile, Predictions, done_before, find_finished, finish, write_part
 from linegroup.distributed.batch_stages import ray_plan, ray_rows
 from linegroup.distributed.batch_work import Piece, Row, embed_piece, group_parcel
@@ -28,7 +28,15 @@ from linegroup.errors import UserError
 from linegroup.predict import Predictor
 from linegroup.training.runtime import choose_device
 
-__all__ = ["BatchProgress", "PredictJob", "Predictions", "predict_batch", "predict_batch_serial", "progress_bar"]
+__all__ = [
+    "BatchProgress",
+    "PredictJob",
+    "Predictions",
+    "load_predict_job",
+    "predict_batch",
+    "predict_batch_serial",
+    "progress_bar",
+]
 
 logger = logging.getLogger(__name__)
 

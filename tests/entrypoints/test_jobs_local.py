@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from linegroup.cli import app
 from linegroup.config import load_config
+from linegroup.distributed.batch_job import load_predict_job
 from linegroup.distributed.coco_job import load_job
 from linegroup.distributed.synth_job import load_synth_job
 from linegroup.sources.coco import write_coco
@@ -99,6 +100,8 @@ def test_every_recipe_is_one():
             load_job(path, {})
         elif path.stem == "synth":
             load_synth_job(path, {"out": "shards"})
+        elif path.stem == "predict":
+            load_predict_job(path, {})
         elif path.stem == "evaluate":
             assert tree.keys() <= {"model", "data", "split", "limit", "device", "out", "overrides"}
         else:
