@@ -11,5 +11,4 @@ _RESULTS = (".labels.png", ".overlay.png")
 def is_picture(name: str) -> bool:
     """Whether a file is taken from a folder, by its name: no hidden ones, and not what `predict` itself writes."""
     lower = name.lower()
-    dot = lower.rfind(".")
-    return dot > 0 and lower[dot:] in SUFFIXES and not lower.endswith(_RESULTS)
+    return lower.endswith(tuple(SUFFIXES)) and not lower.startswith(".") and not lower.endswith(_RESULTS)

@@ -13,6 +13,7 @@ import ray.data
 from linegroup.distributed.batch_job import PredictJob
 from linegroup.distributed.batch_work import Piece, Row, embed_piece, group_parcel
 from linegroup.distributed.parts import Folder, Plan, try_plan
+from linegroup.distributed.session import few_restarts
 from linegroup.errors import UserError
 from linegroup.predict import Predictor
 
@@ -21,7 +22,6 @@ PARCEL_BYTES = 16 * 2**20
 
 _WAVE = 512
 _PIECES_PER_ACTOR = 4
-_RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,10 @@ def _wave(pieces: Sequence[Piece], model: Any, stages: Stages) -> Iterator[Row]:
         _Embedder,
         fn_constructor_args=(model, stages.device),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(stages.actors, len(pieces))),
-        max_restarts=_RETRIES,
-        max_task_retries=_RETRIES,
+        ray_remote_args_fn=few_restarts,
         **stages.embed,
     )
-    for row in embedded.map(_group, num_cpus=stages.group_cpus, max_retries=_RETRIES).iter_rows():
+    for row in embedded.map(_group, num_cpus=stages.group_cpus).iter_rows():
         yield Row(**row)
 
 

@@ -13,12 +13,11 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
-from linegroup.distributed.session import start_ray
+from linegroup.distributed.session import few_restarts, start_ray
 from linegroup.errors import UserError
 from linegroup.predict import Predictor
 
 _TASKS_PER_WORKER = 16
-_RETRIES = 3
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,8 +60,7 @@ def each(
             fn_constructor_args=(ray.put((work, predictor)), device, str(Path.cwd())),
             compute=ray.data.ActorPoolStrategy(size=min(workers, tasks)),
             num_cpus=1,
-            max_restarts=_RETRIES,
-            max_task_retries=_RETRIES,
+            ray_remote_args_fn=few_restarts,
             **share,
         )
         try:
@@ -74,7 +72,7 @@ def each(
         except RayError as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"A process that finds lines died {_RETRIES + 1} times: {reason} There may be too little memory: try"
+                f"A process that finds lines died again and again: {reason} There may be too little memory: try"
                 " fewer --workers."
             ) from error
 

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.data import DataContext
@@ -29,12 +30,15 @@ OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of a private Ray. Samples travel through files, so little passes through it."""
 
 _KNOCK_SECONDS = 10
+_RESTARTS = 3
 _SMALLEST_STORE = 80 * 2**20
 _PRIVATE = {
     # Workers decode picture after picture: keep freed memory, as new pages cost up to a third of their time (glibc).
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Its C++ parts write errors of theirs to the terminal that mean nothing to the user; what matters is raised.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Without a GPU in the task's request, leave CUDA_VISIBLE_DEVICES alone: the coming default, which Ray warns about.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Only for spot nodes; without the dashboard it prints errors.
@@ -75,6 +79,11 @@ def start_ray(
                 stack.enter_context(_joined(address))
         stack.enter_context(_quiet_data())
         yield
+
+
+def few_restarts() -> dict[str, Any]:
+    """For `ray_remote_args_fn`: a picture that kills its process must not do so for ever, as it does by default."""
+    return {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS}
 
 
 @contextlib.contextmanager

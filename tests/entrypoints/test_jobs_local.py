@@ -106,3 +106,23 @@ def test_every_recipe_is_one():
             assert tree.keys() <= {"model", "data", "split", "limit", "device", "out", "overrides"}
         else:
             load_config(path)
+
+
+def test_predict_folder_prints_one_json_line(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(random_sample(number, (40, 60), 2).image)
+    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "mine.yaml").write_text("model: none\npictures: [elsewhere]\noverrides: [grouping.method=colour]\n")
+    words = ("--config", "mine.yaml", "--pictures", "*.png", "--out", "lines", "--format", "jsonl", "--serial")
+    done = job("predict_folder.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    tree = json.loads(line)
+    assert (tree["out"], tree["pictures"], tree["failed"], tree["parts_made"]) == ("lines", 4, 1, 1)
+    assert tree["model"]["name"] == "colour"
+    assert (tmp_path / "lines/pictures/part-000000000000-000000000003.jsonl").is_file()
+    again = job("predict_folder.py", *words, cwd=tmp_path)
+    assert json.loads(again.stdout)["parts_made"] == 0
+    refused = job("predict_folder.py", *words, "--set", "grouping.min_pixels=3", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--overwrite" in refused.stderr
