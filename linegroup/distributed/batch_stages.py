@@ -9,11 +9,12 @@ from typing import Any
 
 import ray
 import ray.data
+from ray.exceptions import RayError
 
 from linegroup.distributed.batch_job import PredictJob
 from linegroup.distributed.batch_work import Piece, Row, embed_piece, group_parcel
 from linegroup.distributed.parts import Folder, Plan, try_plan
-from linegroup.distributed.session import few_restarts
+from linegroup.distributed.session import FEW_RESTARTS, restarts_allowed
 from linegroup.errors import UserError
 from linegroup.predict import Predictor
 
@@ -92,15 +93,23 @@ def _wave(pieces: Sequence[Piece], model: Any, stages: Stages) -> Iterator[Row]:
     # The reservation shares object memory out for blocks of many megabytes, and so leaves half of the CPUs idle.
     source.context.op_resource_reservation_enabled = False
     source.context.target_max_block_size = PARCEL_BYTES
-    embedded = source.flat_map(
-        _Embedder,
-        fn_constructor_args=(model, stages.device),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(stages.actors, len(pieces))),
-        ray_remote_args_fn=few_restarts,
-        **stages.embed,
-    )
-    for row in embedded.map(_group, num_cpus=stages.group_cpus).iter_rows():
-        yield Row(**row)
+    with restarts_allowed():
+        embedded = source.flat_map(
+            _Embedder,
+            fn_constructor_args=(model, stages.device),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(stages.actors, len(pieces))),
+            **stages.embed,
+            **FEW_RESTARTS,
+        )
+    try:
+        for row in embedded.map(_group, num_cpus=stages.group_cpus).iter_rows():
+            yield Row(**row)
+    except RayError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"Processes that find lines died again and again: {reason} What is finished is kept: run the same command"
+            " again, with more memory or fewer processes (embed_actors)."
+        ) from error
 
 
 class _Embedder:

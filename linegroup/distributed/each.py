@@ -13,7 +13,7 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
-from linegroup.distributed.session import few_restarts, start_ray
+from linegroup.distributed.session import FEW_RESTARTS, restarts_allowed, start_ray
 from linegroup.errors import UserError
 from linegroup.predict import Predictor
 
@@ -55,14 +55,15 @@ def each(
         source.context.op_resource_reservation_enabled = False
         # An answer is a few hundred bytes: hand each on at once, for the bar.
         source.context.target_max_block_size = 1
-        done = source.map(
-            _Worker,
-            fn_constructor_args=(ray.put((work, predictor)), device, str(Path.cwd())),
-            compute=ray.data.ActorPoolStrategy(size=min(workers, tasks)),
-            num_cpus=1,
-            ray_remote_args_fn=few_restarts,
-            **share,
-        )
+        with restarts_allowed():
+            done = source.map(
+                _Worker,
+                fn_constructor_args=(ray.put((work, predictor)), device, str(Path.cwd())),
+                compute=ray.data.ActorPoolStrategy(size=min(workers, tasks)),
+                num_cpus=1,
+                **share,
+                **FEW_RESTARTS,
+            )
         try:
             for row in done.iter_rows():
                 result, error = pickle.loads(row["answer"])

@@ -13,11 +13,11 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.data import DataContext
 from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
 
 from linegroup.errors import UserError
 
@@ -29,16 +29,16 @@ LOCAL = "local"
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of a private Ray. Samples travel through files, so little passes through it."""
 
+FEW_RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
+"""For actors of Ray Data: what kills its process must not do so for ever, as it does by default."""
+
 _KNOCK_SECONDS = 10
-_RESTARTS = 3
 _SMALLEST_STORE = 80 * 2**20
 _PRIVATE = {
     # Workers decode picture after picture: keep freed memory, as new pages cost up to a third of their time (glibc).
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Its C++ parts write errors of theirs to the terminal that mean nothing to the user; what matters is raised.
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Without a GPU in the task's request, leave CUDA_VISIBLE_DEVICES alone: the coming default, which Ray warns about.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Only for spot nodes; without the dashboard it prints errors.
@@ -81,9 +81,12 @@ def start_ray(
         yield
 
 
-def few_restarts() -> dict[str, Any]:
-    """For `ray_remote_args_fn`: a picture that kills its process must not do so for ever, as it does by default."""
-    return {"max_restarts": _RESTARTS, "max_task_retries": _RESTARTS}
+@contextlib.contextmanager
+def restarts_allowed() -> Iterator[None]:
+    """Ray 2.60 deprecates the only way to say `FEW_RESTARTS`, and has no other yet."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ray_remote_args.*", category=RayDeprecationWarning)
+        yield
 
 
 @contextlib.contextmanager

@@ -134,8 +134,8 @@ def test_options_of_files_and_of_shards_do_not_mix():
 def test_ctrl_c_of_processes_leaves_nothing_half_done(tmp_path, words):
     """A terminal sends it to all processes of the group."""
     write_pictures(tmp_path / "scans", 400)
-    program = [str(Path(sys.executable).with_name("linegroup")), "predict", "scans", "--out", "lines", "--workers", "2"]
-    code = f"import sys; sys.argv = {['linegroup', *program[1:], *words, *COLOUR]!r}; from linegroup.cli import main; main()"
+    arguments = ["linegroup", "predict", "scans", "--out", "lines", "--workers", "2", *words, *COLOUR]
+    code = f"import sys; sys.argv = {arguments!r}; from linegroup.cli import main; main()"
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     process = subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True, env=clean
