@@ -79,10 +79,6 @@ class PredictJob(PartedJob):
         """See `PartedJob`."""
         return super().absolute().model_copy(update={"pictures": tuple(map(places.absolute, self.pictures))})
 
-    def check_input(self) -> None:
-        """See `PartedJob`."""
-        open_sources(self.pictures, self.recursive)
-
     def input_digest(self) -> str:
         """Of names, sizes and times of files, and of the content of lists."""
         return digest_of(open_sources(self.pictures, self.recursive))

@@ -56,7 +56,7 @@ def each(
         # An answer is a few hundred bytes: hand each on at once, for the bar.
         source.context.target_max_block_size = 1
         with restarts_allowed():
-            done = source.map(
+            done = source.flat_map(
                 _Worker,
                 fn_constructor_args=(ray.put((work, predictor)), device, str(Path.cwd())),
                 compute=ray.data.ActorPoolStrategy(size=min(workers, tasks)),
@@ -86,11 +86,12 @@ class _Worker:
         self._work, predictor = ray.get(shared)
         self._predictor: Predictor = predictor.on(device)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        answer: tuple[Any, Exception | None]
         try:
             answer = self._work(self._predictor, pickle.loads(row["item"])), None
         except Exception as error:
             # As a value: Ray would make another exception of it.
             error.add_note(traceback.format_exc())
             answer = None, error
-        return {"number": row["number"], "answer": pickle.dumps(answer)}
+        return [{"number": row["number"], "answer": pickle.dumps(answer)}]

@@ -56,14 +56,6 @@ class PartedJob(Section):
         except ValidationError as error:
             raise UserError(f"{self._title}: " + "; ".join(self._explain(dict(e)) for e in error.errors())) from None
 
-    def check_input(self) -> None:
-        """Refuse input that is not there.
-
-        Raises:
-            UserError: says what, and what to do.
-        """
-        raise NotImplementedError
-
     def input_digest(self) -> str:
         """Names the input by its content."""
         raise NotImplementedError

@@ -11,8 +11,10 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import ray
 from ray.data import DataContext
@@ -29,7 +31,7 @@ LOCAL = "local"
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of a private Ray. Samples travel through files, so little passes through it."""
 
-FEW_RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
+FEW_RESTARTS: Mapping[str, Any] = MappingProxyType({"max_restarts": 3, "max_task_retries": 3})
 """For actors of Ray Data: what kills its process must not do so for ever, as it does by default."""
 
 _KNOCK_SECONDS = 10

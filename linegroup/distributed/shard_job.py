@@ -54,6 +54,14 @@ class FolderJob(PartedJob):
     schema_name: ClassVar[str] = SCHEMA
     _title: ClassVar[str] = "Shard job"
 
+    def check_input(self) -> None:
+        """Refuse input that is not there.
+
+        Raises:
+            UserError: says what, and what to do.
+        """
+        raise NotImplementedError
+
     def read(self, folder: Folder, categories: dict[int, str], part: Part) -> tuple[list[Sample], list[Reject]]:
         """The samples of a part in the order of their ids, and what was left out."""
         raise NotImplementedError
