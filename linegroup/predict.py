@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from linegroup import __version__
@@ -149,6 +150,10 @@ class Predictor:
     def without_model(cls, grouping: GroupingConfig) -> Predictor:
         """A grouper alone, under its own name."""
         return cls(None, grouping, name=grouping.method)
+
+    def on(self, device: torch.device | str) -> Predictor:
+        """The same with its network on a device."""
+        return self if self.model is None else replace(self, model=self.model.to(device))
 
     @property
     def record(self) -> ModelRecord:

@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linegroup.errors import UserError
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""What is taken from a folder, in any case of letters; a file that is named is taken whatever it is called."""
-
-_RESULTS = (".labels.png", ".overlay.png")
+from linegroup.picture_files import SUFFIXES, is_picture
 
 
 @dataclass(frozen=True)
@@ -70,18 +66,13 @@ def _expand(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     try:
-        found = sorted(entry for entry in path.iterdir() if _is_picture(entry))
+        found = sorted(entry for entry in path.iterdir() if is_picture(entry.name))
     except OSError as error:
         raise UserError(f"Cannot read the folder {path}: {error.strerror}.") from None
     if not found:
         known = ", ".join(sorted(SUFFIXES))
         raise UserError(f"The folder {path} holds no pictures ({known}); folders below it are not searched.")
     return found
-
-
-def _is_picture(path: Path) -> bool:
-    name = path.name.lower()
-    return path.suffix.lower() in SUFFIXES and not name.startswith(".") and not name.endswith(_RESULTS)
 
 
 def _shared(paths: list[Path], key: Callable[[Path], str]) -> set[Path]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linegroup.cli.batch import SHOWN_FAILURES, choose_workers, refuse_with_shards, write_shards
 from linegroup.cli.common import DeviceOption, JsonFlag, ModelOption, note, plain, print_json, progress_bar
 from linegroup.cli.export import (
     CalibrationOption,
@@ -24,7 +27,12 @@ from linegroup.errors import UserError
 if TYPE_CHECKING:
     from linegroup.predict import Prediction, Predictor
 
-SHOWN_FAILURES = 20
+
+class Shards(StrEnum):
+    """Files of many rows."""
+
+    parquet = "parquet"
+    jsonl = "jsonl"
 
 
 @dataclass
@@ -44,7 +52,7 @@ class Outcome:
 
 
 def predict(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IMAGE|DIR…", help="Pictures, and folders of pictures.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="IMAGE|DIR…", help="Pictures, and folders of pictures.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the results go; made when missing.")],
     model: ModelOption = None,
     overrides: Annotated[
@@ -74,13 +82,28 @@ def predict(
     sampling: SamplingOption = None,
     embed: EmbedFlag = False,
     world: WorldOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes (Ray); 0: this one alone. Default: 0 for few pictures, else one for each core.",
+        ),
+    ] = None,
+    shards: Annotated[
+        Shards | None,
+        typer.Option(help="In place of files for each picture, files of many rows; goes on where it was killed."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace finished shards of other input.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     r"""Find the lines in pictures.
 
     For each picture STEM.labels.png (16 bit, 0 = none, 1..K = lines), STEM.json (schema linegroup.lines/1) and
     STEM.overlay.png. Of folders the pictures right in them are taken, not those in folders below. A picture that
-    cannot be read is named at the end, and the others are done.
+    cannot be read is named at the end, and the others are done. Of many pictures several are done at a time.
+
+    With --shards DIR gets Parquet files or JSON lines with one row per picture, for millions of them; inputs may then
+    also be patterns, lists (.txt), Parquet files and URIs.
 
     Examples:
       linegroup predict chart.png --out lines
@@ -88,8 +111,21 @@ def predict(
       linegroup predict chart.png --out lines --format csv,svg --calibration axes.json --sample step=0.5
       linegroup predict scans/ --out lines --model run/artifact \
                         --set grouping.eps=0.4 --set grouping.noise=drop
+      linegroup predict 's3://bucket/scans/**/*.png' --out lines --shards parquet
     """
-    pictures = collect(inputs)
+    if shards is not None:
+        refuse_with_shards(
+            format=formats,
+            calibration=calibration,
+            sample=sampling,
+            embed=embed,
+            world=world,
+            skip_existing=skip_existing,
+        )
+        job = {"pictures": inputs, "out": out, "format": shards.value, "model": model, "overwrite": overwrite}
+        settings = {**job, "overrides": overrides or (), "device": device}
+        raise typer.Exit(write_shards(settings, workers, as_json))
+    pictures = collect(map(Path, inputs))
     from linegroup.vectors.export import choose_exporters
 
     exporters = choose_exporters(formats) if formats is not None else []
@@ -97,10 +133,12 @@ def predict(
     prepare_out(out)
     from linegroup.predict import Predictor
 
-    predictor = Predictor.load(model, device, overrides or ())
+    count = choose_workers(workers, len(pictures))
+    predictor = Predictor.load(model, "cpu" if count else device, overrides or ())
     if predictor.model is None and model is None:
         note(f"No model is packaged here: the {predictor.name} grouper, which has learned nothing.")
-    outcome = run(pictures, out, predictor, skip_existing, export)
+    task = Task(out, skip_existing, export)
+    outcome = run(pictures, predictor, task, count, device)
     if as_json:
         record = {"name": predictor.name, "version": predictor.version}
         print_json({"out": plain(str(out)), "model": record, **vars(outcome)})
@@ -110,47 +148,97 @@ def predict(
     raise typer.Exit(outcome.exit_code)
 
 
-def run(
-    pictures: list[Input], out: Path, predictor: Predictor, skip_existing: bool = False, export: Export | None = None
-) -> Outcome:
-    """Predict one picture after the other; those that cannot be read are noted, the others done.
+@dataclass(frozen=True)
+class Task:
+    """What is to be done with each picture."""
+
+    out: Path
+    skip_existing: bool
+    export: Export
+
+    def __call__(self, predictor: Predictor, picture: Input) -> Done:
+        """Do it.
+
+        Raises:
+            OSError: the output folder cannot be written (any more).
+        """
+        from linegroup.predict import is_done
+
+        name = plain(str(picture.path))
+        done = self.skip_existing and is_done(predictor, picture.path, self.out, picture.stem)
+        if done and self.export.is_done(self.out, picture.stem):
+            return Done(skipped=name)
+        before = self.export.beyond
+        try:
+            prediction = predictor.predict_file(picture.path)
+            files = _write(prediction, picture, self.out, self.export)
+        except UserError as error:
+            return Done(failed={"input": name, "error": plain(str(error))})
+        record = {"input": name, "lines": prediction.groups.count, **files}
+        return Done(done=record, beyond=self.export.beyond - before)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one picture: one of the three; and how many points lie beyond its axes."""
+
+    done: dict[str, Any] | None = None
+    skipped: str | None = None
+    failed: dict[str, str] | None = None
+    beyond: int = 0
+
+
+def run(pictures: list[Input], predictor: Predictor, task: Task, workers: int = 0, device: str = "auto") -> Outcome:
+    """Do the pictures; those that cannot be read are noted, the others done.
+
+    Args:
+        pictures: In the order of the report.
+        predictor: Finds the lines; with workers on the CPU.
+        task: What is to be done with each.
+        workers: Processes; 0: this one, one picture after the other.
+        device: Where the workers' networks run.
 
     Raises:
         OSError: the output folder cannot be written (any more).
     """
-    from linegroup.predict import is_done
-
-    outcome = Outcome()
+    results: dict[int, Done] = {}
     with progress_bar("Pictures") as show:
-        for number, picture in enumerate(pictures):
-            show(number, len(pictures))
-            name = plain(str(picture.path))
-            done = skip_existing and is_done(predictor, picture.path, out, picture.stem)
-            if done and (export is None or export.is_done(out, picture.stem)):
-                outcome.skipped.append(name)
-                continue
-            try:
-                prediction = predictor.predict_file(picture.path)
-                files = _write(prediction, picture, out, export)
-            except UserError as error:
-                outcome.failed.append({"input": name, "error": plain(str(error))})
-                continue
-            outcome.done.append({"input": name, "lines": prediction.groups.count, **files})
-    return outcome
+        show(0, len(pictures))
+        for number, result in _results(pictures, predictor, task, workers, device):
+            results[number] = result
+            show(len(results), len(pictures))
+    ordered = [results[number] for number in range(len(pictures))]
+    if workers:
+        # Theirs are counted in copies.
+        task.export.beyond += sum(result.beyond for result in ordered)
+    return Outcome(
+        [result.done for result in ordered if result.done is not None],
+        [result.skipped for result in ordered if result.skipped is not None],
+        [result.failed for result in ordered if result.failed is not None],
+    )
 
 
-def _write(prediction: Prediction, picture: Input, out: Path, export: Export | None) -> dict[str, str]:
+def _results(
+    pictures: list[Input], predictor: Predictor, task: Task, workers: int, device: str
+) -> Iterator[tuple[int, Done]]:
+    if not workers:
+        return ((number, task(predictor, picture)) for number, picture in enumerate(pictures))
+    from linegroup.distributed.each import each
+    from linegroup.training.runtime import choose_device
+
+    return each(task, pictures, predictor, workers, device=str(choose_device(device)))
+
+
+def _write(prediction: Prediction, picture: Input, out: Path, export: Export) -> dict[str, str]:
     """All files of one picture, the document last; by kind."""
     from linegroup.predict import write_prediction
     from linegroup.vectors.export import Picture
 
-    made = Picture(prediction.document)
+    made = export.calibrated(Picture(prediction.document))
     written = {}
-    if export is not None:
-        made = export.calibrated(made)
-        if export.exporters:
-            image = upright(made.document, picture.path.read_bytes())
-            written = write_formats(export, [Picture(made.document, image)], out, picture.stem)
+    if export.exporters:
+        image = upright(made.document, picture.path.read_bytes())
+        written = write_formats(export, [Picture(made.document, image)], out, picture.stem)
     paths = write_prediction(prediction, out, picture.stem, made.document)
     return {**written, **{kind: plain(str(path)) for kind, path in paths.items()}}
 

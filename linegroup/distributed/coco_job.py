@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field as Setting
 
-from linegroup.distributed.shard_job import Folder, FolderJob, Part, Plan, job_settings, write_rejects
+from linegroup.distributed.parts import Folder, Part, Plan, job_settings
+from linegroup.distributed.shard_job import FolderJob, write_rejects
 from linegroup.errors import UserError, unknown_name
 from linegroup.files import sha256_of, write_atomic
 from linegroup.sample import Sample

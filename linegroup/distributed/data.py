@@ -19,19 +19,11 @@ import ray.data
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from linegroup.distributed import shard_folder
+from linegroup.distributed import out_folder, shard_folder
 from linegroup.distributed.coco_job import ShardJob
+from linegroup.distributed.parts import Folder, Part, Plan, checked_plan, explain_os_error, try_plan
 from linegroup.distributed.session import start_ray
-from linegroup.distributed.shard_job import (
-    Folder,
-    FolderJob,
-    Part,
-    PartResult,
-    Plan,
-    do_part,
-    explain_os_error,
-    make_plan,
-)
+from linegroup.distributed.shard_job import FolderJob, PartResult, do_part
 from linegroup.errors import UserError
 from linegroup.shards import Manifest
 
@@ -124,42 +116,23 @@ def _run(job: FolderJob, progress: Watch | None, start: Callable[[], AbstractCon
     watch = progress or (lambda _state: None)
     try:
         job.check_input()
-        shard_folder.check_output(job)
+        out_folder.check_output(job)
         digest = job.input_digest()
         finished = shard_folder.find_finished(job, digest)
         if finished is not None:
             return finished
         folder = Folder(job.out, job.key(digest))
-        with shard_folder.only_job(job.out), start() as engine:
-            shard_folder.drop_old_work(job, folder)
+        with out_folder.only_job(job.out), start() as engine:
+            out_folder.drop_old_work(job, folder)
             watch(ShardProgress())
-            plan = _plan(engine, job, folder, digest)
-            shard_folder.open_for_writing(job)
+            plan = checked_plan(job, digest, *engine.plan(job, folder))
+            out_folder.open_for_writing(job)
             results = _all_parts(engine, job, folder, plan, watch)
             return shard_folder.finish(job, folder, plan, results)
     except OSError as error:
         if error.errno is None:
             raise
         raise UserError(explain_os_error(error, job.out)) from error
-
-
-def _plan(engine: _Engine, job: FolderJob, folder: Folder, digest: str) -> Plan:
-    plan, error = engine.plan(job, folder)
-    if plan is None:
-        raise UserError(error)
-    if plan.digest != digest:
-        raise UserError(f"{job.input_name} changed while it was read. Run the command again when it is complete.")
-    return plan
-
-
-def _try_plan(job: FolderJob, folder: Folder) -> tuple[Plan | None, str]:
-    # Errors travel as values: Ray would wrap them in its own, with a traceback as the message.
-    try:
-        return make_plan(job, folder), ""
-    except UserError as error:
-        return None, str(error)
-    except OSError as error:
-        return None, explain_os_error(error, job.out)
 
 
 def _all_parts(engine: _Engine, job: FolderJob, folder: Folder, plan: Plan, watch: Watch) -> list[PartResult]:
@@ -178,7 +151,7 @@ def _all_parts(engine: _Engine, job: FolderJob, folder: Folder, plan: Plan, watc
 
 @contextlib.contextmanager
 def _serial_engine() -> Iterator[_Engine]:
-    yield _Engine(plan=_try_plan, each=map)
+    yield _Engine(plan=try_plan, each=map)
 
 
 @contextlib.contextmanager
@@ -188,7 +161,7 @@ def _ray_engine(address: str | None, num_cpus: int | None) -> Iterator[_Engine]:
 
 
 def _ray_plan(job: FolderJob, folder: Folder) -> tuple[Plan | None, str]:
-    result: tuple[Plan | None, str] = ray.get(ray.remote(num_cpus=1)(_try_plan).remote(job, folder))
+    result: tuple[Plan | None, str] = ray.get(ray.remote(num_cpus=1)(try_plan).remote(job, folder))
     return result
 
 

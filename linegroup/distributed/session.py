@@ -11,12 +11,15 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import ray
 from ray.data import DataContext
 from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
 
 from linegroup.errors import UserError
 
@@ -27,6 +30,9 @@ LOCAL = "local"
 
 OBJECT_STORE_BYTES = 512 * 2**20
 """Shared memory of a private Ray. Samples travel through files, so little passes through it."""
+
+FEW_RESTARTS: Mapping[str, Any] = MappingProxyType({"max_restarts": 3, "max_task_retries": 3})
+"""For actors of Ray Data: what kills its process must not do so for ever, as it does by default."""
 
 _KNOCK_SECONDS = 10
 _SMALLEST_STORE = 80 * 2**20
@@ -74,6 +80,14 @@ def start_ray(
             else:
                 stack.enter_context(_joined(address))
         stack.enter_context(_quiet_data())
+        yield
+
+
+@contextlib.contextmanager
+def restarts_allowed() -> Iterator[None]:
+    """Ray 2.60 deprecates the only way to say `FEW_RESTARTS`, and has no other yet."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ray_remote_args.*", category=RayDeprecationWarning)
         yield
 
 

@@ -1,17 +1,16 @@
-"""The output folder of a sharding job: whether it may be written, what is left over in it, how it is finished."""
+"""The folder of a sharding job: whether it is finished already, and how it is finished."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import itertools
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from linegroup import __version__
-from linegroup.distributed.shard_job import PARTIAL, Folder, FolderJob, PartResult, Plan, copy_rejects
+from linegroup.distributed.out_folder import has_size, remove_left_overs
+from linegroup.distributed.parts import PARTIAL, Folder, Plan
+from linegroup.distributed.shard_job import FolderJob, PartResult, copy_rejects
 from linegroup.errors import UserError
 from linegroup.files import write_atomic
 from linegroup.shards import MANIFEST, REJECTS, Manifest, ShardFile, Source, SplitCounts, load_manifest, save_manifest
@@ -19,21 +18,6 @@ from linegroup.shards import MANIFEST, REJECTS, Manifest, ShardFile, Source, Spl
 logger = logging.getLogger(__name__)
 
 _SHOWN_REJECTS = 3
-
-
-def check_output(job: FolderJob) -> None:
-    """Refuse a job whose output folder holds something else.
-
-    Raises:
-        UserError: says which, and what to do.
-    """
-    if not job.out.exists():
-        return
-    if not job.out.is_dir():
-        raise UserError(f"{job.out} is a file. Choose a folder for the shards.")
-    known = (job.out / MANIFEST).exists() or (job.out / PARTIAL).exists()
-    if not known and any(job.out.iterdir()):
-        raise UserError(f"{job.out} holds other files. Choose a new or empty folder for the shards.")
 
 
 def find_finished(job: FolderJob, digest: str) -> Manifest | None:
@@ -51,7 +35,7 @@ def find_finished(job: FolderJob, digest: str) -> Manifest | None:
             f"{job.out} holds finished shards of other input or settings ({manifest.source.annotations}). "
             "Choose another folder, or say --overwrite to replace them."
         )
-    missing = [file.path for file in manifest.files if not _has_size(job.out / file.path, file.bytes)]
+    missing = [file.path for file in manifest.files if not has_size(job.out / file.path, file.bytes)]
     if missing:
         raise UserError(
             f"{job.out} has lost {len(missing)} of its shards, {missing[0]} first. Say --overwrite to make them again."
@@ -60,42 +44,6 @@ def find_finished(job: FolderJob, digest: str) -> Manifest | None:
     logger.info("Nothing to do: %s holds these shards already.", job.out)
     shutil.rmtree(job.out / PARTIAL, ignore_errors=True)
     return manifest
-
-
-@contextlib.contextmanager
-def only_job(out: Path) -> Iterator[None]:
-    """Keep a second job away from the folder.
-
-    Raises:
-        UserError: another process is writing into it.
-    """
-    lock = out / PARTIAL / "lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"Another job is writing into {out}. Wait for it, or choose another folder.") from None
-        except OSError as error:
-            logger.warning("%s cannot be locked (%s): let no second job write into it.", out, error.strerror)
-        yield
-
-
-def drop_old_work(job: FolderJob, folder: Folder) -> None:
-    """Remove unfinished work of other input; where finished shards are to be replaced, any."""
-    replaced = (job.out / MANIFEST).exists()
-    for work in (job.out / PARTIAL).iterdir():
-        if work.is_dir() and (replaced or work != folder.root):
-            logger.info("Dropping unfinished work of other input or settings.")
-            shutil.rmtree(work)
-
-
-def open_for_writing(job: FolderJob) -> None:
-    """From here on the folder is unfinished: its manifest goes, and with it what is to be replaced.
-
-    Called when the new input has been read and found good: a damaged file must not cost the finished shards.
-    """
-    (job.out / MANIFEST).unlink(missing_ok=True)
 
 
 def finish(job: FolderJob, folder: Folder, plan: Plan, results: Sequence[PartResult]) -> Manifest:
@@ -115,7 +63,7 @@ def finish(job: FolderJob, folder: Folder, plan: Plan, results: Sequence[PartRes
     for split, counts in manifest.splits.items():
         if counts.samples == 0:
             logger.warning("The split %s is empty: there are few groups; try another seed or a larger share.", split)
-    _remove_left_overs(job.out, {file.path for file in manifest.files})
+    remove_left_overs(job.out, {file.path for file in manifest.files}, "*/shard-*.parquet")
     save_manifest(manifest, job.out)
     shutil.rmtree(job.out / PARTIAL, ignore_errors=True)
     return manifest
@@ -157,18 +105,3 @@ def _first_rejects(job: FolderJob, rejects: int) -> str:
     with (job.out / REJECTS).open(encoding="utf-8") as stream:
         first = [line.strip() for line in itertools.islice(stream, _SHOWN_REJECTS)]
     return f" The first: {'; '.join(first)}. All are in {job.out / REJECTS}."
-
-
-def _remove_left_overs(out: Path, wanted: set[str]) -> None:
-    """Shards of an earlier unfinished job, and temporary files of a killed one."""
-    for pattern in (".*.tmp", "*/.*.tmp", "*/shard-*.parquet"):
-        for path in out.glob(pattern):
-            if path.relative_to(out).as_posix() not in wanted:
-                path.unlink()
-    for folder in out.iterdir():
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size

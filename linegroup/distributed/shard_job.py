@@ -8,42 +8,34 @@ anywhere, in any order, again.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, ClassVar, Self
 
-import yaml
-from pydantic import ConfigDict, ValidationError, field_validator, model_validator
 from pydantic import Field as Setting
+from pydantic import field_validator, model_validator
 
-from linegroup import __version__
 from linegroup.config import DataConfig, Section, Share
-from linegroup.errors import UserError, unknown_name
+from linegroup.distributed.parts import Folder, Part, PartedJob, explain_os_error
+from linegroup.errors import UserError
 from linegroup.files import write_text
 from linegroup.sample import Sample
-from linegroup.shards import REJECTS, SCHEMA, ShardFile, is_intact, split_of, to_table, write_shard
+from linegroup.shards import SCHEMA, ShardFile, is_intact, split_of, to_table, write_shard
 from linegroup.sources.coco import Reject
 
 VAL_FRACTION = 0.2
 """Default share of the groups that becomes `val`; also that of the command line."""
 
-PARTIAL = ".partial"
-"""Folder below the output that holds what a job needs to go on after a kill; gone when it has finished."""
 
-
-class FolderJob(Section):
+class FolderJob(PartedJob):
     """Output and settings of a job that writes a shard folder; its input is that of a subclass.
 
     Values out of range and unknown names raise `UserError`.
     """
-
-    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     out: Path = Setting(description="Shard folder; new, or one of an earlier run of this job.")
     val_fraction: Share = Setting(
@@ -58,15 +50,8 @@ class FolderJob(Section):
     overwrite: bool = Setting(False, description="Replace finished shards of other input.")
     data: DataConfig = Setting(DataConfig(), description="How `drawn` targets are drawn.")
 
-    inputs: ClassVar[tuple[str, ...]] = ()
-    """Fields that say where the input lies: what they lead to counts, by `digest`, not the path."""
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise UserError(f"{self._title}: " + "; ".join(self._explain(dict(e)) for e in error.errors())) from None
-
+    beside: ClassVar[tuple[str, ...]] = ("out", "strict", "overwrite", "data")
+    schema_name: ClassVar[str] = SCHEMA
     _title: ClassVar[str] = "Shard job"
 
     def check_input(self) -> None:
@@ -77,26 +62,8 @@ class FolderJob(Section):
         """
         raise NotImplementedError
 
-    def input_digest(self) -> str:
-        """Names the input by its content."""
-        raise NotImplementedError
-
-    def cut(self, folder: Folder) -> Plan:
-        """The parts of the input, written below `folder` where they need files.
-
-        Raises:
-            UserError: the input cannot be used.
-            OSError: something could not be written.
-        """
-        raise NotImplementedError
-
     def read(self, folder: Folder, categories: dict[int, str], part: Part) -> tuple[list[Sample], list[Reject]]:
         """The samples of a part in the order of their ids, and what was left out."""
-        raise NotImplementedError
-
-    @property
-    def input_name(self) -> str:
-        """The input in a word, for messages and the manifest."""
         raise NotImplementedError
 
     @field_validator("split")
@@ -124,91 +91,10 @@ class FolderJob(Section):
             return (self.split,)
         return ("train", *(name for name, share in self.fractions.items() if share > 0))
 
-    def absolute(self) -> Self:
-        """With absolute paths: other processes work in other folders."""
-        paths = {name: value.absolute() for name, value in self if isinstance(value, Path)}
-        return self.model_copy(update=paths)
-
     def settings(self) -> dict[str, Any]:
         """What the shards' content depends on, beside the input."""
-        outside = {*self.inputs, "out", "strict", "overwrite", "data"}
         drawing = {"thickness": self.data.thickness, "min_thickness": self.data.min_thickness} if self.drawn else None
-        return {**self.model_dump(mode="json", exclude=outside), "drawing": drawing}
-
-    def key(self, digest: str) -> str:
-        """Names input and settings: work of an earlier run is used again only under the same key.
-
-        Args:
-            digest: What `input_digest` said.
-        """
-        text = json.dumps([SCHEMA, __version__, digest, self.settings()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    @classmethod
-    def _explain(cls, error: dict[str, Any]) -> str:
-        key = ".".join(str(part) for part in error["loc"])
-        if error["type"] == "extra_forbidden":
-            return str(unknown_name("key", key, cls.model_fields))
-        message = str(error["msg"]).removeprefix("Value error, ")
-        return f"{key}: {message}" if key else message
-
-
-def job_settings(recipe: Path | None, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings from a YAML file; `flags` that are not None win.
-
-    Raises:
-        UserError: the file is missing or no YAML mapping.
-    """
-    values: dict[str, Any] = {}
-    if recipe is not None:
-        try:
-            values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"Cannot read the recipe {recipe}: {error}.") from None
-        if not isinstance(values, dict):
-            raise UserError(f"{recipe} must hold a mapping of settings.")
-    return {**values, **{name: value for name, value in flags.items() if value is not None}}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The parts of a job: small, whatever the size of the data.
-
-    Attributes:
-        digest: Names the input.
-        images: Pictures in it.
-        categories: Category names by number.
-        ranges: First and last image id of each part.
-        parts: File name of each part in the job's folder; "" where it needs none.
-        rejects: Number of records refused while cutting; they stand in the job's folder.
-    """
-
-    digest: str
-    images: int
-    categories: dict[int, str]
-    ranges: tuple[tuple[int, int], ...]
-    parts: tuple[str, ...]
-    rejects: int
-
-    def all_parts(self) -> list[Part]:
-        """The units of work in the order of the ids."""
-        cut = zip(self.parts, self.ranges, strict=True)
-        return [Part(number, file, first, last) for number, (file, (first, last)) in enumerate(cut)]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One unit of work: its file of records, where it has one, and the range of ids it covers."""
-
-    number: int
-    file: str
-    first: int
-    last: int
-
-    @property
-    def name(self) -> str:
-        """Part of the shards' file names; sorts as the ids do."""
-        return f"{self.first:012d}-{self.last:012d}"
+        return {**super().settings(), "drawing": drawing}
 
 
 class PartResult(Section):
@@ -219,35 +105,6 @@ class PartResult(Section):
     rejects: int = 0
     reused: bool = False
     error: str | None = None
-
-
-class Folder:
-    """The paths of one job's unfinished work, `OUT/.partial/<key>/`."""
-
-    def __init__(self, out: Path, key: str) -> None:
-        self.root = out / PARTIAL / key
-        self.spill = self.root / "parts"
-        self.plan = self.root / "plan.json"
-        self.rejects = self.root / REJECTS
-        self.done = self.root / "done"
-
-    def record(self, part: Part) -> Path:
-        """The record of a part that is done."""
-        return self.done / f"{part.number:08d}.json"
-
-
-def make_plan(job: FolderJob, folder: Folder) -> Plan:
-    """Cut the input into parts; an earlier run's cut is used again.
-
-    Raises:
-        UserError: the input cannot be used.
-        OSError: the parts could not be written.
-    """
-    if folder.plan.is_file():
-        return _load_plan(folder)
-    folder.root.mkdir(parents=True, exist_ok=True)
-    write_text(folder.plan, json.dumps(asdict(job.cut(folder))))
-    return _load_plan(folder)
 
 
 def do_part(job: FolderJob, folder: Folder, categories: dict[int, str], part: Part) -> PartResult:
@@ -263,17 +120,6 @@ def do_part(job: FolderJob, folder: Folder, categories: dict[int, str], part: Pa
         return PartResult(number=part.number, error=str(error))
     except OSError as error:
         return PartResult(number=part.number, error=explain_os_error(error, job.out))
-
-
-def explain_os_error(error: OSError, out: Path) -> str:
-    """A line for the user, saying what to do about a failed write or read."""
-    reason = f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return (
-            f"The disk or quota of {out} is full: {reason}. Free some space and run the same command again:"
-            " finished parts are kept."
-        )
-    return f"Cannot go on with {out}: {reason}. Mend that and run the same command again: finished parts are kept."
 
 
 def write_rejects(stream: IO[bytes], rejects: Iterable[Reject]) -> None:
@@ -340,15 +186,3 @@ def _done_before(job: FolderJob, folder: Folder, part: Part) -> PartResult | Non
     if record["rejects"] or not all(is_intact(job.out, file) for file in files):
         return None
     return PartResult(number=part.number, files=files, reused=True)
-
-
-def _load_plan(folder: Folder) -> Plan:
-    tree = json.loads(folder.plan.read_bytes())
-    return Plan(
-        digest=tree["digest"],
-        images=tree["images"],
-        categories={int(number): name for number, name in tree["categories"].items()},
-        ranges=tuple((first, last) for first, last in tree["ranges"]),
-        parts=tuple(tree["parts"]),
-        rejects=tree["rejects"],
-    )

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 from pydantic import Field as Setting
 from pydantic import model_validator
 
-from linegroup.distributed.shard_job import Folder, FolderJob, Part, Plan, job_settings
+from linegroup.distributed.parts import Folder, Part, Plan, job_settings
+from linegroup.distributed.shard_job import FolderJob
 from linegroup.files import write_bytes
 from linegroup.sample import Sample
 from linegroup.sources.coco import Reject

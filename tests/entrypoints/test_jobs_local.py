@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from linegroup.cli import app
 from linegroup.config import load_config
+from linegroup.distributed.batch_job import load_predict_job
 from linegroup.distributed.coco_job import load_job
 from linegroup.distributed.synth_job import load_synth_job
 from linegroup.promotion import load_promotion
@@ -102,7 +103,29 @@ def test_every_recipe_is_one():
             load_synth_job(path, {"out": "shards"})
         elif path.stem == "promote":
             load_promotion(path, (), {"version": "1"})
+        elif path.stem == "predict":
+            load_predict_job(path, {})
         elif path.stem == "evaluate":
             assert tree.keys() <= {"model", "data", "split", "limit", "device", "out", "overrides"}
         else:
             load_config(path)
+
+
+def test_predict_folder_prints_one_json_line(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(random_sample(number, (40, 60), 2).image)
+    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "mine.yaml").write_text("model: none\npictures: [elsewhere]\noverrides: [grouping.method=colour]\n")
+    words = ("--config", "mine.yaml", "--pictures", "*.png", "--out", "lines", "--format", "jsonl", "--serial")
+    done = job("predict_folder.py", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    tree = json.loads(line)
+    assert (tree["out"], tree["pictures"], tree["failed"], tree["parts_made"]) == ("lines", 4, 1, 1)
+    assert tree["model"]["name"] == "colour"
+    assert (tmp_path / "lines/pictures/part-000000000000-000000000003.jsonl").is_file()
+    again = job("predict_folder.py", *words, cwd=tmp_path)
+    assert json.loads(again.stdout)["parts_made"] == 0
+    refused = job("predict_folder.py", *words, "--set", "grouping.min_pixels=3", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--overwrite" in refused.stderr

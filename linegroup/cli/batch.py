@@ -1,0 +1,71 @@
+"""`linegroup predict` on very many pictures: how many processes, and rows in place of files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from linegroup.cli.common import note, plain, print_json
+from linegroup.errors import UserError
+
+FROM = 32
+"""Pictures from which several processes are worth their start."""
+
+SHOWN_FAILURES = 20
+
+
+def choose_workers(workers: int | None, pictures: int) -> int:
+    """Processes for that many pictures: 0 is this one, which is the choice for few pictures or on one core."""
+    if workers is not None:
+        return min(workers, pictures)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if cores > 1 and pictures >= FROM else 0
+
+
+def write_shards(settings: dict[str, Any], workers: int | None, as_json: bool) -> int:
+    """Rows of all pictures in files of many rows; the exit code.
+
+    Raises:
+        UserError: see `predict_batch`.
+    """
+    from linegroup.distributed.batch import PredictJob, predict_batch, predict_batch_serial, progress_bar
+
+    job = PredictJob(**settings)
+    with progress_bar() as bar:
+        done = predict_batch_serial(job, bar) if workers == 0 else predict_batch(job, bar, num_cpus=workers)
+    if as_json:
+        print_json({"out": plain(str(job.out)), **done.summary()})
+    else:
+        state = "" if done.made else " (finished before; nothing to do)"
+        count = done.pictures - done.failed
+        typer.echo(f"{count} pictures with {done.lines} lines in {plain(str(job.out))}{state}")
+        _show_failures(job.out / "failed.jsonl", done.failed)
+    return 1 if done.failed else 0
+
+
+def refuse_with_shards(**given: Any) -> None:
+    """Options that belong to files per picture.
+
+    Raises:
+        UserError: one of them was given.
+    """
+    wrong = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if wrong:
+        raise UserError(
+            f"{', '.join(wrong)} cannot be had with --shards, which makes rows, not files for each picture. Use"
+            " `linegroup convert` on the documents."
+        )
+
+
+def _show_failures(path: Path, failed: int) -> None:
+    if not failed:
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in itertools.islice(lines, SHOWN_FAILURES):
+            note(f"Left out: {json.loads(line)['error']}")
+    note(f"{failed} pictures could not be used; {plain(str(path))} names each.")

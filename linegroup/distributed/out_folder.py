@@ -1,0 +1,97 @@
+"""The output folder of a job that is made part by part: whether it may be written, and what is left over in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from linegroup.distributed.parts import PARTIAL, Folder, PartedJob
+from linegroup.errors import UserError
+from linegroup.shards import MANIFEST
+
+logger = logging.getLogger(__name__)
+
+
+def check_output(job: PartedJob) -> None:
+    """Refuse a job whose output folder holds something else.
+
+    Raises:
+        UserError: says which, and what to do.
+    """
+    if not job.out.exists():
+        return
+    if not job.out.is_dir():
+        raise UserError(f"{job.out} is a file. Choose a folder.")
+    known = (job.out / MANIFEST).exists() or (job.out / PARTIAL).exists()
+    if not known and any(job.out.iterdir()):
+        raise UserError(f"{job.out} holds other files. Choose a new or empty folder.")
+    name = job.schema_name.partition("/")[0]
+    found = _schema_of(job.out / MANIFEST)
+    if found is not None and found.partition("/")[0] != name:
+        raise UserError(f"{job.out} holds something else ({found}). Choose another folder.")
+
+
+@contextlib.contextmanager
+def only_job(out: Path) -> Iterator[None]:
+    """Keep a second job away from the folder.
+
+    Raises:
+        UserError: another process is writing into it.
+    """
+    lock = out / PARTIAL / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another job is writing into {out}. Wait for it, or choose another folder.") from None
+        except OSError as error:
+            logger.warning("%s cannot be locked (%s): let no second job write into it.", out, error.strerror)
+        yield
+
+
+def drop_old_work(job: PartedJob, folder: Folder) -> None:
+    """Remove unfinished work of other input; where finished output is to be replaced, any."""
+    replaced = (job.out / MANIFEST).exists()
+    for work in (job.out / PARTIAL).iterdir():
+        if work.is_dir() and (replaced or work != folder.root):
+            logger.info("Dropping unfinished work of other input or settings.")
+            shutil.rmtree(work)
+
+
+def open_for_writing(job: PartedJob) -> None:
+    """From here on the folder is unfinished: its manifest goes, and with it what is to be replaced.
+
+    Called when the new input has been read and found good: a damaged file must not cost the finished output.
+    """
+    (job.out / MANIFEST).unlink(missing_ok=True)
+
+
+def remove_left_overs(out: Path, wanted: set[str], pattern: str) -> None:
+    """Remove files by `pattern` of an earlier unfinished job, and temporary files of a killed one."""
+    for each in (".*.tmp", "*/.*.tmp", pattern):
+        for path in out.glob(each):
+            if path.relative_to(out).as_posix() not in wanted:
+                path.unlink()
+    for folder in out.iterdir():
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether there is a file of that many bytes."""
+    return path.is_file() and path.stat().st_size == size
+
+
+def _schema_of(manifest: Path) -> str | None:
+    """The schema that a manifest names; None where there is none, or it is damaged."""
+    try:
+        tree = json.loads(manifest.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return str(tree.get("schema")) if isinstance(tree, dict) else None
