@@ -38,6 +38,7 @@ class BatchResponse(StreamingResponse):
         Raises:
             Overloaded: before anything was sent.
         """
+        assert scope["type"] == "http"
         with self._desk.gate.entered(), contextlib.suppress(ClientGone):
             try:
                 await while_connected(receive, self.stream_response(send))

@@ -67,6 +67,7 @@ class ServiceSettings(BaseSettings):
     max_buffered_bytes: Count = Field(256 * 2**20, description="Uploads in memory of all requests together.")
     max_candidate_points: Count = Field(Limits.max_candidate_points, description="Of more a sample is clustered.")
     max_work: Count = Field(Limits.max_work, description="Steps of a clustering, about 50 ns each.")
+    max_candidates: Count = Field(Limits.max_candidates, description="Pixels of a picture that are grouped at all.")
     max_lines: Count = Field(Limits.max_lines, description="Lines of one picture that are traced.")
     max_queued_requests: Count = Field(32, description="Requests at work or waiting; more are answered with 503.")
     batch_parallel: Count = Field(4, description="Pictures of one request that are done at the same time.")
@@ -101,7 +102,7 @@ class ServiceSettings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """What one picture may cost."""
-        return Limits(self.max_candidate_points, self.max_work, self.max_lines)
+        return Limits(self.max_candidate_points, self.max_work, self.max_lines, self.max_candidates)
 
     @model_validator(mode="after")
     def _access_is_safe(self) -> Self:

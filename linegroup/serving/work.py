@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
-from linegroup.grouping import group_field
+from linegroup.grouping import CANDIDATES, group_field
+from linegroup.grouping.ink import Picture as InkPicture
 from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
 from linegroup.predict import Predictor
 from linegroup.sample import Field
 from linegroup.serving.answers import ANSWERS, Found, Reply
 from linegroup.serving.limits import Limits, within
+from linegroup.serving.thinning import group_thinned
 from linegroup.wire import ImageRecord, ModelRecord
 
 _HALF = float(np.finfo(np.float16).max)
@@ -76,9 +78,8 @@ class Parcel:
         grouping: As JSON-able data of `GroupingConfig`.
         model: As JSON-able data of `ModelRecord`.
         timings_ms: Milliseconds by stage so far.
-        notes: What was done otherwise than asked.
         picture: The picture as a file, upright, for exports that contain it.
-        max_lines: More lines are an error where each one is traced.
+        limits: What grouping and tracing may cost.
         deadline: As in the order.
     """
 
@@ -95,9 +96,8 @@ class Parcel:
     grouping: Mapping[str, Any]
     model: Mapping[str, Any]
     timings_ms: Mapping[str, float]
-    notes: tuple[str, ...] = ()
     picture: bytes | None = None
-    max_lines: int = 0
+    limits: Limits = field(default_factory=Limits)
     deadline: float | None = None
 
     def field(self) -> Field:
@@ -126,13 +126,13 @@ def embed(predictor: Predictor, order: Order) -> Parcel:
     started = time.perf_counter()
     image = decode(order.content, max_pixels=order.max_pixels)
     decoded = time.perf_counter()
-    grouping, notes = within(predictor.grouping.changed(order.overrides), order.limits)
+    grouping = within(predictor.grouping.changed(order.overrides), order.limits)
     if order.kind not in ANSWERS:
         raise unknown_name("kind of answer", order.kind, ANSWERS)
-    candidates = replace(predictor, grouping=grouping).embed(image.pixels)
+    candidates = _candidates(replace(predictor, grouping=grouping), image.pixels, order.limits)
     timings = {"decode": 1e3 * (decoded - started), "embed": 1e3 * (time.perf_counter() - decoded)}
     picture = _picture(order, image) if ANSWERS[order.kind].holds_picture(order.options) else None
-    return _pack(candidates, image, order, grouping, predictor.record, timings, notes, picture)
+    return _pack(candidates, image, order, grouping, predictor.record, timings, picture)
 
 
 def answer(parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
@@ -148,7 +148,8 @@ def answer(parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
     started = time.perf_counter()
     candidates = parcel.field()
     grouping = GroupingConfig.model_validate(parcel.grouping)
-    groups = group_field(candidates, grouping)
+    most = parcel.limits.points_of(grouping.method)
+    groups = group_field(candidates, grouping) if most is None else group_thinned(candidates, grouping, most)
     timings = {**parcel.timings_ms, "group": 1e3 * (time.perf_counter() - started)}
     check_time(parcel.deadline)
     return ANSWERS[kind].write(
@@ -160,12 +161,20 @@ def answer(parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
             grouping,
             ModelRecord.model_validate(parcel.model),
             timings,
-            (*parcel.notes, *groups.notes),
             parcel.picture,
-            parcel.max_lines,
+            parcel.limits,
         ),
         options,
     )
+
+
+def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], limits: Limits) -> Field:
+    """The field, unless it would be too large to be made."""
+    maps = None if predictor.model is None else predictor.model.maps(pixels)
+    choose = CANDIDATES.get(predictor.grouping.candidates)
+    if choose is not None and pixels.shape[0] * pixels.shape[1] > limits.max_candidates:
+        limits.check_candidates(int(np.count_nonzero(choose(InkPicture(pixels), maps, predictor.grouping))))
+    return predictor.embed(pixels, maps)
 
 
 def check_time(deadline: float | None) -> None:
@@ -185,7 +194,6 @@ def _pack(
     grouping: GroupingConfig,
     model: ModelRecord,
     timings: Mapping[str, float],
-    notes: tuple[str, ...],
     picture: bytes | None,
 ) -> Parcel:
     xs, ys = candidates.positions.T
@@ -212,9 +220,8 @@ def _pack(
         grouping=grouping.model_dump(mode="json"),
         model=model.model_dump(mode="json"),
         timings_ms=timings,
-        notes=notes,
         picture=picture,
-        max_lines=order.limits.max_lines,
+        limits=order.limits,
         deadline=order.deadline,
     )
 
