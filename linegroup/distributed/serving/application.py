@@ -64,7 +64,7 @@ def application(arguments: ServiceArguments, settings: ServiceSettings) -> Appli
         autoscaling_config=_scaling(arguments.max_clusterers, _AT_ONCE),
         ray_actor_options={"num_cpus": arguments.clusterer_cpus},
         **common,
-    )(Clusterer).bind(settings)
+    )(Clusterer).bind(settings, arguments.warm_methods)
     # Its own gate refuses earlier, and says so in our words; this is for what comes faster than it can say.
     ingress = serve.deployment(
         name=INGRESS,

@@ -22,6 +22,8 @@ class ServiceArguments(BaseModel):
         max_embedders: Replicas at most; there is always one (see the config file for none).
         max_clusterers: Likewise.
         clusterer_cpus: CPUs of a clusterer.
+        warm_methods: Groupers that a clusterer tries before it takes work; None: all of them, so that no client waits
+            while a loop is loaded or compiled.
         batch: Pictures that go through the network together on a GPU.
     """
 
@@ -33,4 +35,5 @@ class ServiceArguments(BaseModel):
     max_embedders: Replicas = 1
     max_clusterers: Replicas = 2
     clusterer_cpus: PositiveFloat = 1.0
+    warm_methods: tuple[str, ...] | None = None
     batch: PositiveInt = 8

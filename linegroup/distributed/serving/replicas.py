@@ -132,11 +132,12 @@ class Clusterer(Replica):
 
     Args:
         settings: Of the service.
+        methods: Groupers that are tried before any work is taken; None: all.
     """
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, methods: Sequence[str] | None) -> None:
         super().__init__(settings)
-        warm_up(load_model(device="cpu").predictor)
+        warm_up(load_model(device="cpu").predictor, methods)
 
     async def answer(self, parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
         """See `linegroup.serving.work.answer`."""
