@@ -98,9 +98,7 @@ class Service:
     def post(self, path: str = "/v1/cluster", content: bytes = SMALL, timeout: float = PATIENCE_S, **fields) -> Seen:
         started = time.monotonic()
         try:
-            answer = httpx.post(
-                self.address + path, files={"file": ("a.png", content)}, data=fields, timeout=timeout
-            )
+            answer = httpx.post(self.address + path, files={"file": ("a.png", content)}, data=fields, timeout=timeout)
         except httpx.HTTPError:
             return Seen(0, "", time.monotonic() - started)
         tree = answer.json()

@@ -33,10 +33,11 @@ def artifacts(tmp_path_factory):
         save_artifact(folder / name, LineModel(CONFIG.model), CONFIG, GROUPING, {}, name)
     for name in ("truncated", "infinite", "changed"):
         shutil.copytree(folder / "second", folder / name)
-    weights = folder / "truncated" / WEIGHTS
-    weights.write_bytes(weights.read_bytes()[:-100])
+    cut = folder / "truncated" / WEIGHTS
+    cut.write_bytes(cut.read_bytes()[:-100])
     # Weights that are finite, with hashes that are right, whose maps are not: only trying it out shows that.
-    huge = {name: torch.full_like(t, 1e30) if "conv" in name else t for name, t in load_file(weights_of(folder)).items()}
+    weights = load_file(folder / "second" / WEIGHTS)
+    huge = {name: torch.full_like(values, 1e30) if "conv" in name else values for name, values in weights.items()}
     save_file(huge, folder / "infinite" / WEIGHTS, metadata={"format": "pt"})
     index = folder / "infinite" / "artifact.json"
     tree = json.loads(index.read_text())
@@ -44,10 +45,6 @@ def artifacts(tmp_path_factory):
     index.write_text(json.dumps(tree))
     (folder / "changed" / "grouping.json").write_text("{}")
     return folder
-
-
-def weights_of(folder):
-    return folder / "second" / WEIGHTS
 
 
 def holder() -> ModelHolder:

@@ -109,9 +109,10 @@ def test_retries_are_bounded():
     assert caught.value.retry_after_s == 7
 
 
-@pytest.mark.parametrize(
-    "error", [TooManyPixels("too large"), Late("late"), ValueError("a bug"), MemoryError()], ids=lambda e: type(e).__name__
-)
+MISTAKES = [TooManyPixels("too large"), Late("late"), ValueError("a bug"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
 def test_other_errors_are_not_retried(error):
     subject, embedder, _ = stages(answer=(in_task(error),))
     with pytest.raises(type(error)):
