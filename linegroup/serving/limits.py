@@ -18,7 +18,7 @@ MOST_POINTS: Mapping[str, int] = MappingProxyType(
         "dbscan": 120_000,
         "margin": 120_000,
         "hdbscan": 40_000,
-        "colour": 400_000,
+        "colour": 120_000,
         "kmeans": 400_000,
         "gmm": 400_000,
         "sklearn_dbscan": 3_000,

@@ -1,7 +1,7 @@
 """What a replica does with a picture: embed it, then group and trace what was embedded.
 
-Pure functions of plain data. Between the two steps only candidate pixels travel, in half precision where that
-changes no cluster.
+Pure functions of plain data. Between the two steps only candidate pixels travel, in full precision: with embeddings in
+half precision a quarter of the real charts were clustered otherwise by DBSCAN, and one of twenty by `link`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from linegroup.serving.answers import ANSWERS, Found, Reply
 from linegroup.serving.limits import Limits, within
 from linegroup.serving.thinning import group_thinned
 from linegroup.wire import ImageRecord, ModelRecord
-
-_HALF = float(np.finfo(np.float16).max)
 
 
 class Late(TimeoutError):
@@ -66,10 +64,10 @@ class Parcel:
 
     Attributes:
         positions: `(N, 2)` uint16, or int32 where the picture is larger; x first.
-        features: `(N, D)` float16, or float32 where values exceed it.
-        foreground: `(N,) float32`; thresholds cut it, so it is exact.
-        crossing: `(N,) float32`; likewise.
-        tangent: `(N, 2) float16`.
+        features: `(N, D) float32`.
+        foreground: `(N,) float32`.
+        crossing: `(N,) float32`.
+        tangent: `(N, 2) float32`.
         colour: `(N, 3) float32`, Lab.
         rgb: `(N, 3) uint8`, the candidates' colours in the picture.
         page: `(P, 3) float32`.
@@ -84,10 +82,10 @@ class Parcel:
     """
 
     positions: NDArray[np.integer[Any]]
-    features: NDArray[np.float16] | NDArray[np.float32]
+    features: NDArray[np.float32]
     foreground: NDArray[np.float32]
     crossing: NDArray[np.float32]
-    tangent: NDArray[np.float16]
+    tangent: NDArray[np.float32]
     colour: NDArray[np.float32]
     rgb: NDArray[np.uint8]
     page: NDArray[np.float32]
@@ -104,13 +102,13 @@ class Parcel:
         """What a grouper takes."""
         return Field(
             self.positions.astype(np.int32),
-            self.features.astype(np.float32),
+            self.features,
             self.foreground,
             self.colour,
             self.size,
             self.page,
             self.crossing,
-            self.tangent.astype(np.float32),
+            self.tangent,
         )
 
 
@@ -208,10 +206,10 @@ def _pack(
     )
     return Parcel(
         positions=candidates.positions.astype(np.uint16 if small else np.int32),
-        features=_half(candidates.features),
+        features=candidates.features,
         foreground=candidates.foreground,
         crossing=candidates.crossing,
-        tangent=candidates.tangent.astype(np.float16),
+        tangent=candidates.tangent,
         colour=candidates.colour,
         rgb=image.pixels[ys, xs],
         page=candidates.page,
@@ -224,10 +222,6 @@ def _pack(
         limits=order.limits,
         deadline=order.deadline,
     )
-
-
-def _half(values: NDArray[np.float32]) -> NDArray[np.float16] | NDArray[np.float32]:
-    return values if np.abs(values).max(initial=0) > _HALF else values.astype(np.float16)
 
 
 def _picture(order: Order, image: Decoded) -> bytes:

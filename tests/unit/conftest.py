@@ -15,7 +15,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., Any]:
-    """`with serve(stages, **settings) as client:` a server with these settings and an httpx client that is signed in."""
+    """`with serve(stages, **settings) as client:` a server, and an httpx client that is signed in."""
     import httpx
     import uvicorn
 
@@ -55,7 +55,7 @@ def tiny_predictor() -> Any:
 
     torch.manual_seed(0)
     config = ModelConfig(width=4, depth=1, emb_dim=4, heads=("embedding", "foreground", "crossing", "tangent"))
-    grouping = GroupingConfig(method="link", candidates="non_background")
+    grouping = GroupingConfig(method="link", candidates="non_background", foreground_threshold=0.0)
     return Predictor(LineModel(config).eval(), grouping, "7", "tiny")
 
 

@@ -122,10 +122,11 @@ def test_pages_of_other_sites_cannot_post_with_a_browsers_password():
 
 def test_both_fields_are_compared_whatever_the_first_says(monkeypatch):
     compared = []
+    genuine = hmac.compare_digest
 
     def compare(left, right):
         compared.append((len(left), len(right)))
-        return hmac.compare_digest(left, right)
+        return genuine(left, right)
 
     credentials = Credentials.of(SETTINGS)
     monkeypatch.setattr(access.hmac, "compare_digest", compare)

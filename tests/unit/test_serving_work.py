@@ -43,7 +43,7 @@ def test_parcels_travel_and_hold_candidates_only(tiny_predictor, chart_png, meth
     parcel = embed(tiny_predictor, Order(chart_png, overrides={"method": method, "most_clusters": 3}))
     packed = pickle.dumps(parcel, protocol=5)
     again = pickle.loads(packed)
-    assert len(packed) < 60 * len(parcel.positions) + 4000
+    assert len(packed) < 80 * len(parcel.positions) + 4000
     tree = json.loads(answer(again, "cluster", {}).body)
     direct = group_field(parcel.field(), GroupingConfig.model_validate(parcel.grouping))
     assert tree["num_clusters"] == direct.count
@@ -61,16 +61,11 @@ def test_clusters_hold_every_candidate_with_its_colour(tiny_predictor, chart_png
     assert tree["meta"]["image"]["width"] == 140
 
 
-def test_embeddings_beyond_half_precision_stay_as_they_are(tiny_predictor, chart_png):
-    class Loud(type(tiny_predictor)):
-        def embed(self, pixels, maps=None):
-            field = super().embed(pixels, maps)
-            return replace(field, features=field.features * np.float32(1e9))
-
-    loud = Loud(**{name: getattr(tiny_predictor, name) for name in tiny_predictor.__dataclass_fields__})
-    parcel = embed(loud, Order(chart_png))
-    assert parcel.features.dtype == np.float32
-    assert np.isfinite(parcel.field().features).all()
+def test_parcels_change_no_number(tiny_predictor, chart_png):
+    sent = tiny_predictor.embed(decode(chart_png).pixels)
+    received = pickle.loads(pickle.dumps(embed(tiny_predictor, Order(chart_png)), protocol=5)).field()
+    for name in sent.__dataclass_fields__:
+        assert np.array_equal(getattr(received, name), getattr(sent, name)), name
 
 
 def test_what_goes_wrong_survives_pickling():
