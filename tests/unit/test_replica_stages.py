@@ -77,7 +77,7 @@ def in_task(error: Exception) -> RayTaskError:
 
 def upstream() -> RayServeException:
     error = RayServeException("an upstream actor died")
-    error.__cause__ = ActorDiedError("gone")
+    error.__cause__ = ActorDiedError()
     return error
 
 
@@ -102,7 +102,7 @@ def test_picture_is_done_again_when_a_replica_dies(make):
 
 
 def test_retries_are_bounded():
-    subject, embedder, _ = stages(answer=(ActorDiedError("gone"),))
+    subject, embedder, _ = stages(answer=(ActorDiedError(),))
     with pytest.raises(Overloaded) as caught:
         asyncio.run(subject.run(ORDER))
     assert len(embedder.embed.calls) == 3
@@ -153,7 +153,7 @@ def test_ready_by_the_model_alone():
     subject, embedder, _ = stages(info=(in_task(Overloaded("No model is loaded yet.")), INFO))
     assert not asyncio.run(subject.ready())
     assert asyncio.run(subject.ready())
-    embedder.info.outcomes = [ActorDiedError("gone")]
+    embedder.info.outcomes = [ActorDiedError()]
     assert asyncio.run(subject.ready()), "a busy service, asked again at once, is still ready"
 
 
