@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
 
-.PHONY: demo test test-fast lint format benchmarks chromium clean
+.PHONY: demo test test-fast chaos lint format benchmarks chromium clean
 
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
@@ -17,6 +17,12 @@ test: lint
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not ray"
+
+# Replicas of a real service on this machine are killed and stopped under load, for SECONDS in each test.
+SECONDS ?= 60
+
+chaos: $(READY)
+	CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m chaos tests/entrypoints/test_serve_ray.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

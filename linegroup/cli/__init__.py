@@ -12,6 +12,7 @@ from linegroup.cli.convert import convert
 from linegroup.cli.evaluate import evaluate
 from linegroup.cli.models import models
 from linegroup.cli.predict import predict
+from linegroup.cli.serve import serve
 from linegroup.cli.shard import shard
 from linegroup.cli.synth import synth
 from linegroup.cli.train import train
@@ -57,7 +58,7 @@ def version() -> None:
     typer.echo(__version__)
 
 
-for command in (shard, train, evaluate, predict, convert, version):
+for command in (shard, train, evaluate, predict, serve, convert, version):
     app.command(help=help_of(command))(command)
 app.add_typer(synth, name="synth")
 app.add_typer(tune, name="tune")
