@@ -13,8 +13,8 @@ from linegroup.predict import NO_MODEL, Predictor, name_of
 from linegroup.serving.schema import ModelInfo
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
 from linegroup.training.importing import import_reference
+from linegroup.training.registry import resolve_model
 from linegroup.training.runtime import choose_device
-from linegroup.training.tracking import resolve_model
 
 
 @dataclass(frozen=True, eq=False)

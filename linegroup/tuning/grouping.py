@@ -22,8 +22,8 @@ from linegroup.metrics import METRICS, bootstrap_mean
 from linegroup.predict import NO_MODEL, change_grouping
 from linegroup.shards import ShardSet, category_name
 from linegroup.training.artifact import CONFIG, WEIGHTS, Artifact, load_artifact, save_artifact
-from linegroup.training.runtime import choose_device
 from linegroup.training.registry import resolve_model
+from linegroup.training.runtime import choose_device
 from linegroup.tuning.charts import MapFolder, split_groups
 from linegroup.tuning.decoder import METHOD, Found, Progress, search_grouping
 from linegroup.tuning.drawing import draw_search
