@@ -109,7 +109,7 @@ def progress_bar() -> Iterator[Watch]:
 
 
 def _log_progress(state: BatchProgress) -> None:
-    if state.pictures and 10 * state.done // state.pictures > 10 * (state.done - 1) // state.pictures:
+    if state.done and 10 * state.done // state.pictures > 10 * (state.done - 1) // state.pictures:
         logger.info("%d/%d pictures, %s", state.done, state.pictures, _counts(state))
 
 

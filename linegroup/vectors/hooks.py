@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
-from linegroup.vectors.ground import Ground
 from linegroup.vectors.places import Numbers
-from linegroup.vectors.thinning import UNREACHED
 
 Points = NDArray[np.float64]
 
@@ -22,25 +20,24 @@ TURN = 0.5
 """Cosine of the turn, at most."""
 
 
-def without_hooks(points: Points, ground: Ground) -> Points:
-    """A way `(n, 2)` on the ground without hooks at its ends, but for those that reach ink which nothing else reaches.
-
-    Args:
-        points: In order, pixels.
-        ground: Of the ink.
-    """
-    short, further = round(CORNER * ground.scale), round((CORNER + BEFORE) * ground.scale)
-    reach = ground.reach
-    for _ in range(2):
-        if _is_hook(np.ascontiguousarray(points), short, further, ground.widest, reach, reach + UNREACHED):
-            points = points[short:]
-        points = points[::-1]
-    return points
+@compiled
+def hook_length(scale: int) -> int:
+    """So many places of a way are its hook, if it has one."""
+    return int(np.rint(CORNER * scale))
 
 
 @compiled
-def _is_hook(points: Points, short: int, further: int, widest: Numbers, reach: float, reached: float) -> bool:
-    """Whether the way turns just after its first point, and all ink near that is reached from further on."""
+def is_hook(points: Points, scale: int, widest: Numbers, reach: float, reached: float) -> bool:
+    """Whether a way turns just after its first point, and all ink that is near that is reached from further on.
+
+    Args:
+        points: `(n, 2)`, in order, pixels.
+        scale: Places per pixel.
+        widest: Of the ground, 0 = paper.
+        reach: Of the pen, in pixels.
+        reached: So far away in pixels ink is still of a way.
+    """
+    short, further = hook_length(scale), int(np.rint((CORNER + BEFORE) * scale))
     if len(points) <= further:
         return False
     ax, ay = points[0, 0] - points[short, 0], points[0, 1] - points[short, 1]

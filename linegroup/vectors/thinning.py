@@ -59,28 +59,30 @@ def thin_places(nodes: Nodes, anchors: Nodes, state: Bits) -> Nodes:
 def _thin_all(nodes: Nodes, state: Bits, can_go: Mask, number: Bits) -> Nodes:
     left = nodes.copy()
     count = len(left)
-    marked = np.empty(count, dtype=np.bool_)
+    marked = np.empty(count, dtype=np.int64)
     before = count + 1
     while count < before:
         before = count
         for du, dv in ((0, -1), (0, 1), (1, 0), (-1, 0)):
+            found = 0
             for i in range(count):
                 u, v = left[i, 0], left[i, 1]
-                marked[i] = False
                 if state[v + dv, u + du] == 0 and state[v, u] == 1:
                     beside = around(u, v, state)
-                    marked[i] = can_go[beside] and number[beside] > 1
-            kept = 0
-            for i in range(count):
-                u, v = left[i, 0], left[i, 1]
-                if marked[i]:
-                    beside = around(u, v, state)
                     if can_go[beside] and number[beside] > 1:
-                        state[v, u] = 0
-                        continue
-                left[kept, 0], left[kept, 1] = u, v
+                        marked[found] = i
+                        found += 1
+            for i in marked[:found]:
+                u, v = left[i, 0], left[i, 1]
+                beside = around(u, v, state)
+                if can_go[beside] and number[beside] > 1:
+                    state[v, u] = 0
+        kept = 0
+        for i in range(count):
+            if state[left[i, 1], left[i, 0]] > 0:
+                left[kept, 0], left[kept, 1] = left[i, 0], left[i, 1]
                 kept += 1
-            count = kept
+        count = kept
     return left[:count].copy()
 
 

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from linegroup.grouping.chains import Chain, join_chains
+from linegroup.grouping.chains import Chain
 from linegroup.grouping.fragments import Pieces, pieces
 from linegroup.grouping.strokes import Strokes
 from linegroup.vectors.branches import stroke_lengths
-from linegroup.vectors.centring import centred
-from linegroup.vectors.ground import Ground, find_ground
-from linegroup.vectors.hooks import without_hooks
+from linegroup.vectors.drawing import draw
+from linegroup.vectors.ground import find_ground
+from linegroup.vectors.joining import end_to_end
 from linegroup.vectors.needless import without_needless
-from linegroup.vectors.pen import pen_ways, stroke_graph
 from linegroup.vectors.thinning import thin
 
 Mask = NDArray[np.bool_]
@@ -39,9 +38,6 @@ PATTERN = 4
 
 MARKS = 4
 """A line of nothing but marks has at least so many."""
-
-DOT = 1.2
-"""Ways no longer than so many pixels have no direction."""
 
 _PAD = 2
 
@@ -97,27 +93,8 @@ def trace(
         ground = find_ground(mask)
         strokes = without_needless(thin(ground), ground)
         thickness = _thickness(strokes, len(xs))
-        chains = _without_doubles(_drawn(strokes, ink, ground)) or [_dot(ink)]
-    return _simplified(_end_to_end(chains), thickness, np.array([x0, y0]), tolerance)
-
-
-def _drawn(strokes: Strokes, ink: NDArray[np.float32], ground: Ground) -> list[Chain]:
-    """Each connected piece as a pen would draw it."""
-    chains = []
-    for way in pen_ways(stroke_graph(strokes)):
-        first, last = strokes.nodes[way[0][0], int(way[0][1])], strokes.nodes[way[-1][0], 1 - int(way[-1][1])]
-        ring = (len(way) == 1 and _is_ring(strokes.points[way[0][0]])) or (first == last and first >= 0)
-        points = np.concatenate([strokes.points[k][::-1] if turned else strokes.points[k] for k, turned in way])
-        if np.ptp(points, axis=0).max() <= DOT:
-            points, ring = points.mean(axis=0, keepdims=True), False
-        if not ring:
-            points = without_hooks(points, ground)
-        chains.append(Chain(centred(points, ink, ground, bool(ring)), (), 2 * ground.reach, bool(ring)))
-    return chains
-
-
-def _is_ring(points: Points) -> bool:
-    return len(points) > 8 and float(np.hypot(*(points[0] - points[-1]))) < 2
+        chains = _without_doubles(draw(strokes, ink, ground)) or [_dot(ink)]
+    return _simplified(end_to_end(chains), thickness, np.array([x0, y0]), tolerance)
 
 
 def _dot(ink: NDArray[np.float32]) -> Chain:
@@ -188,29 +165,6 @@ def _without_doubles(chains: Sequence[Chain]) -> list[Chain]:
         better = (beside[of] < rank) & kept[beside[of]]
         kept[rank] = len(np.unique(at[of][better])) < 0.8 * int((owner[some] == rank).sum())
     return [chains[k] for rank, k in enumerate(order) if kept[rank]]
-
-
-def _end_to_end(chains: list[Chain]) -> Chain:
-    """One chain of all: in rounds, ends that are each other's nearest are joined."""
-    while len(chains) > 1:
-        places = np.array([point for chain in chains for point in (chain.points[0], chain.points[-1])])
-        tree = cKDTree(places)
-        nearest = np.full(len(places), -1)
-        # A chain's own other end, and ends in the same place, may be nearer.
-        count = min(len(places), 4)
-        near = tree.query(places, k=count)[1]
-        other = near // 2 != (np.arange(len(places)) // 2)[:, None]
-        found = other.any(axis=1)
-        nearest[found] = near[found, np.argmax(other[found], axis=1)]
-        # Of a chain only the end that is nearer to another one counts, or rounds would make rings.
-        first = np.flatnonzero((nearest > np.arange(len(places))) & (nearest[nearest] == np.arange(len(places))))
-        mutual = list(zip(first.tolist(), nearest[first].tolist(), strict=True))
-        if not mutual:
-            distance = np.where(nearest >= 0, np.hypot(*(places - places[nearest]).T), np.inf)
-            a = int(np.argmin(distance))
-            mutual = [(a, int(nearest[a]))]
-        chains = join_chains(chains, mutual)
-    return chains[0]
 
 
 def _left_the_plot(points: Points, steps: NDArray[np.float64]) -> Mask:
