@@ -64,6 +64,8 @@ class Service:
     def __init__(self, port: int, models: Path) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.models = models
+        # One for all: making one costs more than many a request.
+        self.client = httpx.Client(limits=httpx.Limits(max_connections=None))
         self.config = {
             "applications": [
                 {
@@ -112,18 +114,21 @@ class Service:
     def post(self, path: str = "/v1/cluster", content: bytes = SMALL, timeout: float = PATIENCE_S, **fields) -> Seen:
         started = time.monotonic()
         try:
-            answer = httpx.post(self.address + path, files={"file": ("a.png", content)}, data=fields, timeout=timeout)
+            answer = self.client.post(
+                self.address + path, files={"file": ("a.png", content)}, data=fields, timeout=timeout
+            )
         except httpx.HTTPError:
             return Seen(0, "", time.monotonic() - started)
-        tree = answer.json()
-        version = tree.get("meta", {}).get("model", {}).get("version", "")
-        assert version in ("", answer.headers["x-model-version"]), "one version in all of an answer"
+        version = answer.headers.get("x-model-version", "")
+        if answer.status_code == 200 and len(answer.content) < 1e6:
+            assert answer.json()["meta"]["model"]["version"] == version, "one version in all of an answer"
+        clusters = re.match(rb'{"num_clusters":(\d+)', answer.content)
         return Seen(
             answer.status_code,
             version,
             time.monotonic() - started,
             answer.headers.get("retry-after"),
-            tree.get("num_clusters"),
+            int(clusters[1]) if clusters else None,
         )
 
     def load(self, clients: int = 3, **fields) -> "Load":
@@ -298,12 +303,11 @@ def test_replica_that_hangs_is_replaced(service):
     started = time.monotonic()
     try:
         service.wait(lambda: set(service.pids("Clusterer")) - {pid}, "replaced")
-        took = time.monotonic() - started
-        assert service.post().status == 200
+        service.wait(lambda: service.post().status == 200, "answering")
+        assert time.monotonic() - started < 120, "about half a minute on a machine of its own"
     finally:
         if pid in service.pids("Clusterer"):
-            os.kill(pid, signal.SIGCONT)
-    assert took < 90, "about half a minute on a machine of its own"
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -343,12 +347,13 @@ def test_stages_scale_apart(service, busy, idle):
     service.deploy(scaling, scaling)
     service.wait(lambda: replicas(busy) == replicas(idle) == 1, "one of each")
     most_idle = 1
-    # Noise is all candidates and costs the clusterer; a large empty page costs the network alone.
-    noise = np.random.default_rng(0).integers(0, 200, (250, 250, 3), dtype=np.uint8)
+    # Three thousand points against each other cost the clusterer; a large empty page costs the network alone.
+    noise = np.random.default_rng(0).integers(0, 200, (60, 60, 3), dtype=np.uint8)
     page = np.full((1500, 1500, 3), 255, dtype=np.uint8)
     page[700:703, 100:1400] = 0
-    content = png({"Clusterer": noise, "Embedder": page}[busy])
-    with service.load(6, content=content) as load:
+    hard = {"content": png(noise), "clustering_method": "sklearn_dbscan", "eps": "1000"}
+    asked = {"Clusterer": hard, "Embedder": {"content": png(page)}}[busy]
+    with service.load(6, **asked) as load:
 
         def grown() -> bool:
             nonlocal most_idle
