@@ -204,6 +204,7 @@ def service(ray_session, models):
         made = Service(port, models)
         made.deploy()
         yield made
+        made.client.close()
         serve.shutdown()
 
 
