@@ -72,7 +72,7 @@ def start_ray(
         log_to_driver: Whether what its workers write appears on standard error here.
 
     Raises:
-        UserError: the named cluster does not answer or refuses the token.
+        UserError: the named cluster does not answer or refuses the token, or a private Ray does not start.
     """
     with contextlib.ExitStack() as stack:
         if not ray.is_initialized():
@@ -100,15 +100,23 @@ def _private(num_cpus: int | None, object_store_memory: int, dashboard: bool, lo
     folder = Path(tempfile.mkdtemp(prefix="lg-", dir="/tmp" if Path("/tmp").is_dir() else None))
     try:
         with _environment(**_PRIVATE, **_token()), _logger_level("ray._private.authentication", logging.ERROR):
-            ray.init(
-                address=LOCAL,
-                num_cpus=num_cpus,
-                object_store_memory=object_store_memory,
-                include_dashboard=dashboard,
-                logging_level=logging.ERROR,
-                log_to_driver=log_to_driver,
-                _temp_dir=str(folder),
-            )
+            try:
+                ray.init(
+                    address=LOCAL,
+                    num_cpus=num_cpus,
+                    object_store_memory=object_store_memory,
+                    include_dashboard=dashboard,
+                    logging_level=logging.ERROR,
+                    log_to_driver=log_to_driver,
+                    _temp_dir=str(folder),
+                )
+            # Ray raises nothing more special where a machine is too busy to start it in time.
+            except Exception as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise UserError(
+                    f"Ray did not start: {reason} Try again when the machine is less busy, or do without:"
+                    " --workers 0 or --serial."
+                ) from error
             try:
                 yield
             finally:
