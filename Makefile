@@ -13,7 +13,7 @@ demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not chaos"
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not ray"
