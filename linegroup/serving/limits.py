@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.measure import label
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError
 from linegroup.sample import Field, Groups
+
+Size = tuple[int, int]
 
 MOST_POINTS: Mapping[str, int] = MappingProxyType(
     {
@@ -31,6 +35,12 @@ have to touch each other."""
 MOST_NEIGHBOUR = 400
 """HDBSCAN looks no further than to the so-manieth neighbour: its time grows with points times neighbours."""
 
+FOLLOWS_STROKES = frozenset({"link"})
+"""Groupers whose time grows with the number of strokes rather than of pixels."""
+
+_JUMP = 60
+"""Difference of two colours, summed over the channels, that no soft edge of a line has at each of its pixels."""
+
 _PIECE = 12
 """Pixels whose tracing takes as long as what each connected piece takes besides."""
 
@@ -44,6 +54,8 @@ class Limits:
         max_work: Steps of a clustering (see `GroupingConfig.max_work`).
         max_lines: Most lines that are traced.
         max_candidates: Most candidates at all.
+        max_jumps: Most neighbouring candidates of quite different colours where strokes are followed, in a picture of
+            up to a megapixel; of larger ones in proportion.
         max_trace_work: Effort of tracing a picture of up to a megapixel, in pixels (about 5 μs); of larger ones in
             proportion.
     """
@@ -52,6 +64,7 @@ class Limits:
     max_work: int = 20_000_000
     max_lines: int = 1_000
     max_candidates: int = 4_000_000
+    max_jumps: int = 500_000
     max_trace_work: int = 400_000
 
     def points_of(self, method: str) -> int | None:
@@ -69,6 +82,31 @@ class Limits:
             raise UserError(
                 f"{count:,} pixels are candidates, at most {self.max_candidates:,} are grouped. Choose another"
                 " candidate_method, such as non_background, or scale the picture down."
+            )
+
+    def check_texture(
+        self, method: str, positions: NDArray[np.integer[Any]], rgb: NDArray[np.uint8], size: Size
+    ) -> None:
+        """Refuse to follow strokes through noise: `link` would look at each speck of each colour.
+
+        Args:
+            method: The grouper.
+            positions: `(N, 2)`, candidates in raster order.
+            rgb: `(N, 3)`, their colours.
+            size: `(height, width)`.
+
+        Raises:
+            UserError: most pixels differ strongly from the next one.
+        """
+        if method not in FOLLOWS_STROKES or len(positions) < 2:
+            return
+        places = positions[:, 1].astype(np.int64) * size[1] + positions[:, 0]
+        step = np.abs(np.diff(rgb.astype(np.int16), axis=0)).sum(axis=1)
+        jumps = int(np.count_nonzero((step > _JUMP) & (np.diff(places) == 1)))
+        if jumps > self.max_jumps * max(1.0, size[0] * size[1] / 1e6):
+            raise UserError(
+                "The picture is noise rather than lines: most of its pixels differ strongly from their neighbours."
+                " Choose another clustering_method or candidate_method, or smooth the picture."
             )
 
     def check_lines(self, field: Field, groups: Groups) -> None:

@@ -74,7 +74,9 @@ class ServiceSettings(BaseSettings):
     upload_timeout_s: Seconds = Field(30.0, description="For sending a request, from its first byte to its last.")
     request_timeout_s: Seconds = Field(30.0, description="For each picture, from the end of the upload.")
     retry_after_s: Count = Field(1, description="What a 503 recommends to wait.")
-    log_level: str = Field("info", pattern="(?i)^(debug|info|warning|error)$", description="debug, info, warning, error.")
+    log_level: str = Field(
+        "info", pattern="(?i)^(debug|info|warning|error)$", description="debug, info, warning, error."
+    )
 
     @classmethod
     def read(cls, **values: Any) -> Self:

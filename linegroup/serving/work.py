@@ -22,6 +22,7 @@ from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
 from linegroup.predict import Predictor
 from linegroup.sample import Field
 from linegroup.serving.answers import ANSWERS, Found, Reply
+from linegroup.serving.calm import calm
 from linegroup.serving.limits import Limits, within
 from linegroup.serving.thinning import group_thinned
 from linegroup.wire import ImageRecord, ModelRecord
@@ -146,8 +147,10 @@ def answer(parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
     started = time.perf_counter()
     candidates = parcel.field()
     grouping = GroupingConfig.model_validate(parcel.grouping)
+    parcel.limits.check_texture(grouping.method, parcel.positions, parcel.rgb, parcel.size)
     most = parcel.limits.points_of(grouping.method)
-    groups = group_field(candidates, grouping) if most is None else group_thinned(candidates, grouping, most)
+    with calm(grouping.method):
+        groups = group_field(candidates, grouping) if most is None else group_thinned(candidates, grouping, most)
     timings = {**parcel.timings_ms, "group": 1e3 * (time.perf_counter() - started)}
     check_time(parcel.deadline)
     return ANSWERS[kind].write(

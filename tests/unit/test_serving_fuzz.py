@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from linegroup.config import GroupingConfig
@@ -29,11 +29,46 @@ NUMBERS = st.one_of(
 VALUES = st.one_of(NUMBERS, NUMBERS, st.sampled_from(["true", "false"]), ODD)
 METHODS, WAYS = st.sampled_from(sorted(GROUPERS)), st.sampled_from(sorted(CANDIDATES))
 FIELDS = sorted({NAMES.get(name, name) for name in GroupingConfig.model_fields} - KEPT - set(NAMES.values()))
+FLAGS, SHARES = st.sampled_from(["true", "false"]), st.floats(0, 1).map(str)
+ABOVE_ZERO = st.floats(1e-9, 1e6).map(str)
+RIGHT = {
+    "eps": ABOVE_ZERO,
+    "min_samples": st.one_of(st.floats(1e-6, 1e9).map(str), st.integers(1, 50).map(str)),
+    "min_cluster_size": st.one_of(st.floats(1e-6, 1e9).map(str), st.integers(1, 50).map(str)),
+    "cluster_selection_epsilon": st.floats(0, 1e6).map(str),
+    "auto_eps": FLAGS,
+    "auto_eps_k": st.integers(1, 1000).map(str),
+    "auto_eps_q": SHARES,
+    "use_spatial": FLAGS,
+    "spatial_weight": st.floats(0, 1000).map(str),
+    "l2_normalize": FLAGS,
+    "bandwidth": ABOVE_ZERO,
+    "margin": ABOVE_ZERO,
+    "most_clusters": st.integers(1, 12).map(str),
+    "crossing_threshold": ABOVE_ZERO,
+    "embedding_cost": st.floats(0, 1e6).map(str),
+    "max_candidate_points": st.integers(1, 10**9).map(str),
+    "noise": st.sampled_from(["drop", "assign"]),
+    "min_pixels": st.one_of(st.just("1"), st.integers(1, 10**9).map(str)),
+    "seed": st.integers(0, 2**32 - 1).map(str),
+    "white_threshold": st.integers(0, 255).map(str),
+    "foreground_threshold": SHARES,
+    "canny_threshold1": st.floats(0, 1e5).map(str),
+    "canny_threshold2": st.floats(0, 1e5).map(str),
+    "canny_aperture_size": st.sampled_from(["3", "5", "7"]),
+    "canny_l2gradient": FLAGS,
+    "canny_dilate_iter": st.integers(0, 50).map(str),
+}
+
+
+def test_every_field_has_right_values():
+    assert set(RIGHT) == set(FIELDS)
 
 
 @st.composite
 def forms(draw):
-    form = draw(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5))
+    form = draw(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5)) if draw(st.booleans()) else {}
+    form |= {name: draw(RIGHT[name]) for name in draw(st.lists(st.sampled_from(sorted(RIGHT)), max_size=8))}
     form |= {"clustering_method": draw(METHODS)} if draw(st.integers(0, 9)) else {}
     form |= {"candidate_method": draw(WAYS)} if draw(st.booleans()) else {}
     if draw(st.integers(0, 19)) == 0:
@@ -69,6 +104,7 @@ def refuse(text):
 @settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 def test_any_parameters(client, form, path, picture):
     reply = client.post(path, files={"file": ("a.png", picture)}, data=form)
+    event(f"{reply.status_code}")
     assert reply.status_code in (200, 422), (reply.status_code, reply.text, form)
     tree = json.loads(reply.content, parse_constant=refuse)
     if reply.status_code == 422:

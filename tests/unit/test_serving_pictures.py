@@ -62,8 +62,12 @@ GOOD = {
     "1 bit": saved(chart("1")),
     "palette": saved(chart("P")),
     "alpha": saved(chart("RGBA")),
-    "animated gif": saved(chart("P"), "GIF", save_all=True, append_images=[chart("P")] * 3),
-    "animated png": saved(chart(), "PNG", save_all=True, append_images=[chart()] * 3),
+    "animated gif": saved(
+        chart("P"), "GIF", save_all=True, append_images=[Image.new("P", (60, 40), k) for k in (1, 2)]
+    ),
+    "animated png": saved(
+        chart(), "PNG", save_all=True, append_images=[Image.new("RGB", (60, 40), c) for c in ("red", "blue")]
+    ),
     "webp": saved(chart(), "WEBP"),
     "tiff": saved(chart(), "TIFF"),
     "bmp": saved(chart(), "BMP"),
@@ -81,9 +85,9 @@ BAD = {
     "noise": (bytes(np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8)), 415),
     "truncated png": (CHART[: len(CHART) // 2], 422),
     "truncated jpeg": (GOOD["jpeg"][:300], 422),
-    "bad crc": (CHART[:40] + b"xx" + CHART[42:], 422),
+    "bad crc of the header": (CHART[:29] + b"xx" + CHART[31:], 415),
     "no pixels": (png(10, 10), 422),
-    "0 x 0": (png(0, 0, data=zlib.compress(b"")), 422),
+    "0 x 0": (png(0, 0, data=zlib.compress(b"")), 415),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n", 415),
     "header only 65535": (png(65535, 65535), 413),
     "header only 12000": (png(12000, 12000), 413),

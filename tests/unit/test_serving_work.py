@@ -14,6 +14,7 @@ from linegroup.grouping import GROUPERS, group_field
 from linegroup.images import ImageError, TooManyPixels, UnknownFormat, decode, encode_png
 from linegroup.predict import Predictor
 from linegroup.sample import Field, Groups
+from linegroup.serving.calm import calm
 from linegroup.serving.digits import json_rows
 from linegroup.serving.limits import Limits, within
 from linegroup.serving.stages import Overloaded
@@ -142,6 +143,15 @@ def test_dust_and_pages_are_not_traced():
     Limits().check_lines(dust, Groups(np.ones(600, np.int32), np.ones(1, np.float32)))
 
 
+def test_strokes_are_not_followed_through_noise(tiny_predictor, chart_png):
+    noise = encode_png(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    overrides = {"method": "link", "candidates": "all_pixels"}
+    limits = Limits(max_jumps=2400)
+    with pytest.raises(UserError, match="noise rather than lines"):
+        answer(embed(tiny_predictor, Order(noise, overrides=overrides, limits=limits)), "lines", {})
+    answer(embed(tiny_predictor, Order(chart_png, overrides=overrides, limits=limits)), "cluster", {})
+
+
 @pytest.mark.parametrize(
     "table", [np.zeros((0, 2), int), np.array([[0, 7], [123, 9]]), np.array([[255, 0, 3]], np.uint8)]
 )
@@ -160,6 +170,15 @@ def test_digits_of_many_rows():
 )
 def test_names_lose_folders_and_control_characters(given, plain):
     assert plain_name(given) == plain
+
+
+def test_libraries_have_one_thread_while_a_request_is_grouped():
+    from threadpoolctl import threadpool_info
+
+    with calm("gmm"):
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+    with calm("dbscan") as nothing:
+        assert nothing is None
 
 
 def test_without_a_model(chart_png):
