@@ -237,6 +237,7 @@ def test_answers_are_those_of_one_process(service, models):
         ours = httpx.post(service.address + path, files={"file": ("a.png", content)}, data=fields, timeout=PATIENCE_S)
         alone = asyncio.run(local(path, content, fields))
         assert ours.status_code == alone.status_code
+        assert len(ours.headers.get_list("x-request-id")) == 1
         if alone.status_code == 200:
             assert plain(ours.json()) == plain(alone.json())
         else:

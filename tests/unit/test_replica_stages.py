@@ -9,6 +9,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, OwnerDiedError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from linegroup.distributed.serving.draining import Draining
+from linegroup.distributed.serving.proxied import OneRequestId
 from linegroup.distributed.serving.stages import RayStages, cause_of
 from linegroup.distributed.serving.workshop import Stuck, Workshop
 from linegroup.images import TooManyPixels
@@ -243,3 +244,18 @@ def test_draining_finishes_what_is_in_and_refuses_what_comes():
         assert sent[-1]["status"] == 200
 
     asyncio.run(scene())
+
+
+def test_request_id_is_left_to_the_proxy():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "headers": [(b"x-request-id", b"1"), (b"a", b"b")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(OneRequestId(app)({"type": "http"}, None, send))
+    assert sent[0]["headers"] == [(b"a", b"b")]
+    assert len(sent) == 2

@@ -18,6 +18,7 @@ from ray import serve
 
 from linegroup.distributed.serving.draining import Draining
 from linegroup.distributed.serving.holder import ModelHolder
+from linegroup.distributed.serving.proxied import OneRequestId
 from linegroup.distributed.serving.stages import Handle, RayStages
 from linegroup.distributed.serving.together import maps_together
 from linegroup.distributed.serving.workshop import Workshop
@@ -162,6 +163,7 @@ class Ingress(Replica):
     def __serve_build_asgi_app__(self) -> FastAPI:
         app = build_api(self.settings, self.stages)
         app.add_middleware(self.draining.middleware)
+        app.add_middleware(OneRequestId)
         return app
 
     async def drain(self, seconds: float) -> int:
