@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
 
-.PHONY: demo test test-fast lint format benchmarks clean
+.PHONY: demo test test-fast chaos lint format benchmarks chromium clean
 
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
@@ -18,6 +18,12 @@ test: lint
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not ray"
 
+# Replicas of a real service on this machine are killed and stopped under load, for SECONDS in each test.
+SECONDS ?= 60
+
+chaos: $(READY)
+	CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m chaos tests/entrypoints/test_serve_ray.py
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -26,6 +32,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The browser of tests/browser, which are skipped without one. Asks the system's packages, so it may want root.
+chromium:
+	@bash tests/browser/install_chromium.sh
 
 benchmarks: $(READY)
 	$(BIN)/python benchmarks/run_all.py

@@ -151,7 +151,8 @@ def round_trip(count: int) -> dict[str, Any]:
         found = trace(pixels % width, pixels // width)
         parts = np.split(found.points, list(found.parts[1:]))
         there = resample([np.concatenate([p, p[:1]]) if found.closed else p for p in parts])
-        true = resample([np.asarray(part, dtype=np.float64) for part in line.part_arrays()])
+        vectors = [np.asarray(part, dtype=np.float64) for part in line.part_arrays()]
+        true = resample([np.concatenate([p, p[:1]]) if line.closed else p for p in vectors])
         true = true[((true >= -0.5) & (true <= (width - 0.5, height - 0.5))).all(axis=1)]
         away = max(cKDTree(there).query(true)[0].max(), cKDTree(true).query(there)[0].max())
         distances.append(float(away))

@@ -6,7 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("loss.py", "targets.py", "training_step.py", "sharding.py", "synth.py", "grouping.py", "lines.py")
+SCRIPTS = (
+    "loss.py",
+    "targets.py",
+    "training_step.py",
+    "sharding.py",
+    "synth.py",
+    "grouping.py",
+    "lines.py",
+    "scale.py",
+)
 
 
 def main() -> int:

@@ -141,7 +141,9 @@ def _explained(max_pixels: int) -> Iterator[None]:
     except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise TooManyPixels(f"The picture has far more than the {max_pixels:,} pixels allowed; scale it down.") from None
+        raise TooManyPixels(
+            f"The picture has far more than the {max_pixels:,} pixels allowed; scale it down."
+        ) from None
     except UnidentifiedImageError:
         raise UnknownFormat(f"This is no picture that can be read; use one of {', '.join(FORMATS)}.") from None
     # Decoders of damaged files raise whatever they stumble over: OSError, ValueError, SyntaxError, struct.error, …

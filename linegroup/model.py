@@ -52,6 +52,7 @@ class LineModel(nn.Module):
         config: What was built.
         loss_config: Margins and weights of the loss.
         needs: Names of the targets that the loss reads.
+        low_precision: Whether `maps` computes in bfloat16: equal to two or three digits, faster where it is built in.
 
     Raises:
         UserError: the backbone or a head is unknown, a head is named twice, or there is none.
@@ -63,6 +64,7 @@ class LineModel(nn.Module):
             raise UserError(f"model.heads must name at least one head, each once; got {list(model.heads)}.")
         self.config = model
         self.loss_config = loss or LossConfig()
+        self.low_precision = False
         self.backbone = build_backbone(model)
         heads = {name: build_head(name, self.backbone.channels, model, self.loss_config) for name in model.heads}
         self.heads = nn.ModuleDict(heads)
@@ -121,11 +123,12 @@ class LineModel(nn.Module):
 
     def _decoded(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """The maps of one picture by name, as `Maps` takes them."""
-        prediction = self(image_tensor(pixels[None], self.device))
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
+            prediction = self(image_tensor(pixels[None], self.device))
         size = pixels.shape[:2]
         found = {"embedding": torch.zeros(1, 0, *size), "foreground": torch.ones(1, *size)}
         for name, head in self._heads():
-            found |= head.decode(prediction[name])
+            found |= head.decode(prediction[name].float())
         return {name: np.ascontiguousarray(value[0].cpu().numpy()) for name, value in found.items()}
 
     def _tiles(self, height: int, width: int) -> Iterator[_Tile]:

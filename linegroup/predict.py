@@ -24,8 +24,8 @@ from linegroup.model import LineModel
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups, Maps
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
-from linegroup.training.runtime import choose_device
-from linegroup.training.tracking import resolve_model
+from linegroup.training.registry import resolve_model
+from linegroup.training.runtime import choose_device, has_bfloat16
 from linegroup.vectors.records import line_records
 from linegroup.wire import (
     ImageRecord,
@@ -136,8 +136,10 @@ class Predictor:
         if reference == NO_MODEL:
             return cls.without_model(change_grouping(WITHOUT_MODEL, overrides))
         artifact = load_artifact(resolve_model(reference, tracking or TrackingConfig()))
+        model = artifact.build(choose_device(device))
+        model.low_precision = has_bfloat16(model.device)
         return cls(
-            artifact.build(choose_device(device)),
+            model,
             change_grouping(artifact.grouping, overrides),
             artifact.version or "unversioned",
             name_of(reference),

@@ -60,3 +60,24 @@ def make_shard_folder() -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The SQLite file of an MLflow that holds nothing, made once: its tables take seconds."""
+    from linegroup.config import TrackingConfig
+    from linegroup.training.registry import list_models
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    list_models(TrackingConfig(uri=f"sqlite:///{file}"))
+    return file.read_bytes()
+
+
+@pytest.fixture
+def mlflow_here(tmp_path: Path, empty_mlflow: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default MLflow of an empty working folder: `mlruns/mlflow.db`."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").write_bytes(empty_mlflow)
+    return tmp_path

@@ -12,9 +12,11 @@ from linegroup.cli.convert import convert
 from linegroup.cli.evaluate import evaluate
 from linegroup.cli.models import models
 from linegroup.cli.predict import predict
+from linegroup.cli.serve import serve
 from linegroup.cli.shard import shard
 from linegroup.cli.synth import synth
 from linegroup.cli.train import train
+from linegroup.cli.tune import tune
 
 app = typer.Typer(
     cls=Commands,
@@ -56,9 +58,10 @@ def version() -> None:
     typer.echo(__version__)
 
 
-for command in (shard, train, evaluate, predict, convert, version):
+for command in (shard, train, evaluate, predict, serve, convert, version):
     app.command(help=help_of(command))(command)
 app.add_typer(synth, name="synth")
+app.add_typer(tune, name="tune")
 app.add_typer(models, name="models")
 app.callback(invoke_without_command=True, help=help_of(start))(start)
 

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from linegroup.cli.common import JsonFlag, finite, help_of, output, plain, print_json
+from linegroup.cli.promote import compare, history, promote, rollback
 
 
 def start(context: typer.Context) -> None:
@@ -18,7 +19,7 @@ def start(context: typer.Context) -> None:
 
     From a training run to the model that everybody uses:
       linegroup models register run/artifact
-      linegroup models promote linegroup 1
+      linegroup models promote linegroup 1 --data shards
       linegroup predict chart.png --out lines --model models:/linegroup@champion
     """
     if context.invoked_subcommand is None:
@@ -36,36 +37,14 @@ def register_model(
       linegroup models register run/artifact
       linegroup models register 0f0d4dfae2c94b53b4b5b3e1c4a3ad8f --name charts
     """
-    from linegroup.training import tracking
+    from linegroup.training import registry
 
-    made = tracking.register(reference, name)
+    made = registry.register(reference, name)
     if as_json:
         print_json(made)
         return
     typer.echo(f"{made['name']} version {made['version']} (artifact {made['artifact_version']}, run {made['run_id']})")
-    typer.echo(f"Use it:  linegroup models promote {made['name']} {made['version']}")
-
-
-def promote(
-    name: Annotated[str, typer.Argument(help="Name in the registry.")],
-    version: Annotated[str, typer.Argument(help="Number of the version.")],
-    alias: Annotated[str, typer.Option(help="The alias that is to mean this version.")] = "champion",
-    as_json: JsonFlag = False,
-) -> None:
-    r"""Point an alias at a version; its model is checked first.
-
-    Examples:
-      linegroup models promote linegroup 3                  (models:/linegroup@champion is version 3 now)
-      linegroup models promote linegroup 4 --alias candidate
-    """
-    from linegroup.training import tracking
-
-    made = tracking.promote(name, version, alias)
-    if as_json:
-        print_json(made)
-        return
-    before = f", was version {made['before']}" if made["before"] else ""
-    typer.echo(f"models:/{made['name']}@{made['alias']} is version {made['version']}{before}")
+    typer.echo(f"Use it:  linegroup models promote {made['name']} {made['version']} --data SHARDS")
 
 
 def list_models(as_json: JsonFlag = False) -> None:
@@ -74,9 +53,9 @@ def list_models(as_json: JsonFlag = False) -> None:
     Example:
       linegroup models list --json
     """
-    from linegroup.training import tracking
+    from linegroup.training import registry
 
-    versions = tracking.list_models()
+    versions = registry.list_models()
     if as_json:
         print_json(finite(versions))
     elif versions:
@@ -95,9 +74,9 @@ def show(
       linegroup models show models:/linegroup@champion
       linegroup models show run/artifact --json
     """
-    from linegroup.training import tracking
+    from linegroup.training import registry
 
-    record = tracking.show_model(reference)
+    record = registry.show_model(reference)
     if as_json:
         print_json(finite(record))
         return
@@ -143,7 +122,10 @@ def _show_versions(versions: list[dict[str, Any]]) -> None:
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "register": register_model,
+    "compare": compare,
     "promote": promote,
+    "rollback": rollback,
+    "history": history,
     "list": list_models,
     "show": show,
     "import": import_checkpoint,

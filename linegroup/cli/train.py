@@ -127,6 +127,6 @@ def _scored(settings: Config) -> str:
 
 
 def _tracking_uri(settings: Config) -> str:
-    from linegroup.training.tracking import tracking_uri
+    from linegroup.training.mlflow_access import tracking_uri
 
     return tracking_uri(settings.tracking)

@@ -55,6 +55,7 @@ def start_ray(
     *,
     object_store_memory: int = OBJECT_STORE_BYTES,
     dashboard: bool = False,
+    log_to_driver: bool = False,
 ) -> Iterator[None]:
     """Ray, ready to use inside the block.
 
@@ -68,6 +69,7 @@ def start_ray(
         num_cpus: CPUs that a private Ray offers to its tasks; may be more than the machine has.
         object_store_memory: Bytes of shared memory of a private Ray.
         dashboard: Whether a private Ray starts its dashboard (a few seconds more).
+        log_to_driver: Whether what its workers write appears on standard error here.
 
     Raises:
         UserError: the named cluster does not answer or refuses the token, or a private Ray does not start.
@@ -76,7 +78,8 @@ def start_ray(
         if not ray.is_initialized():
             address = address or os.environ.get("RAY_ADDRESS") or LOCAL
             if address == LOCAL:
-                stack.enter_context(_private(num_cpus, max(object_store_memory, _SMALLEST_STORE), dashboard))
+                store = max(object_store_memory, _SMALLEST_STORE)
+                stack.enter_context(_private(num_cpus, store, dashboard, log_to_driver))
             else:
                 stack.enter_context(_joined(address))
         stack.enter_context(_quiet_data())
@@ -92,7 +95,7 @@ def restarts_allowed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _private(num_cpus: int | None, object_store_memory: int, dashboard: bool) -> Iterator[None]:
+def _private(num_cpus: int | None, object_store_memory: int, dashboard: bool, log_to_driver: bool) -> Iterator[None]:
     # Unix sockets lie below this folder and their paths may have 107 characters at most: keep it short.
     folder = Path(tempfile.mkdtemp(prefix="lg-", dir="/tmp" if Path("/tmp").is_dir() else None))
     try:
@@ -104,12 +107,10 @@ def _private(num_cpus: int | None, object_store_memory: int, dashboard: bool) ->
                     object_store_memory=object_store_memory,
                     include_dashboard=dashboard,
                     logging_level=logging.ERROR,
-                    log_to_driver=False,
+                    log_to_driver=log_to_driver,
                     _temp_dir=str(folder),
                 )
-            except (
-                Exception
-            ) as error:  # Ray raises nothing more special where a machine is too busy to start it in time
+            except Exception as error:  # nothing more special is raised where a machine is too busy to start it
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise UserError(
                     f"Ray did not start: {reason} Try again when the machine is less busy, or do without:"

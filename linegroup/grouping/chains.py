@@ -10,8 +10,8 @@ again with wider and wider gaps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from statistics import median
@@ -38,6 +38,18 @@ AT_JUNCTION, FREE = 1.8, 1.0
 
 UNKNOWN = 1e9
 """Instead of what is not known of two ends."""
+
+BACK, BACK_SLACK, BACK_FULL = 2.5, 4.0, 20.0
+"""What a link costs more that turns back over columns it has had, in full from so many columns on beyond the slack."""
+
+BEND, WEDGE = 0.7, 12
+"""Cosine of a turn that is no turning back, or is one; over how many pixels of a stroke that is seen."""
+
+LONG = 60.0
+"""Pixels; no dash is longer than this."""
+
+STYLE = 0.5
+"""How much it costs to go from dashes into others twice as long and more, or into none."""
 
 _SURE = 0.3
 """Length of a tangent vector from which it is believed."""
@@ -80,20 +92,34 @@ class Chain:
 
     Attributes:
         points: `(n, 2)`, from end to end, pixels.
-        gaps: Lengths of the gaps between its strokes, in pixels.
+        gaps: Lengths of the gaps in it, in pixels.
         thickness: Mean over its length.
         closed: Whether its ends are linked to each other.
+        dashes: Lengths of its pieces from gap to gap, in pixels; by default it is one piece.
     """
 
     points: Points
     gaps: tuple[float, ...]
     thickness: float
     closed: bool = False
+    dashes: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.dashes:
+            object.__setattr__(self, "dashes", (float(len(self.points)),))
 
     @cached_property
     def usual_gap(self) -> float:
         """NaN where there are too few to tell."""
         return median(self.gaps) if len(self.gaps) >= 2 else np.nan
+
+    @cached_property
+    def usual_dash(self) -> float:
+        """Half of its ink is in pieces at least as long; NaN for a short one without gaps, which may be anything."""
+        if len(self.gaps) < 2 and max(self.dashes) < LONG:
+            return np.nan
+        longest = sorted(self.dashes, reverse=True)
+        return longest[int(np.searchsorted(np.cumsum(longest), sum(longest) / 2))]
 
 
 @dataclass(frozen=True)
@@ -123,6 +149,8 @@ class _Ends:
         thickness: `(E,)`.
         gaps: `(E,)`, the usual gap of the chain; NaN where it has none.
         features: `(E, D)`, mean embedding; D = 0 without a model.
+        columns: `(E, 2)`, first and last column of the chain.
+        dashes: `(E,)`, the logarithm of the chain's usual dash; NaN where it has none.
     """
 
     places: Points
@@ -130,14 +158,26 @@ class _Ends:
     thickness: Points
     gaps: Points
     features: Points
+    columns: Points
+    dashes: Points
 
 
-def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None) -> list[Chain]:
-    """Chains of strokes, through junctions first, then over gaps of growing width, up to 6 % of the plot's width."""
+def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None, *, alone: bool = True) -> list[Chain]:
+    """Chains of strokes, through junctions first, then over gaps of growing width, up to 6 % of the plot's width.
+
+    Args:
+        strokes: Of one ink.
+        width: Of the plot, in pixels.
+        looks: What a model says of the ink.
+        alone: Whether the ink may well be several lines: then what turns back over its own columns is doubtful.
+    """
     if not strokes.points:
         return []
+    if alone:
+        strokes = _cut_at_wedges(strokes)
     thick = float(np.median(strokes.thickness)) + 1  # with its soft edges
-    chains = _through_junctions(strokes, thick, looks)
+    back = BACK if alone else 0.0
+    chains = _through_junctions(strokes, thick, looks, back)
     levels = (
         Level(8 + 3 * thick, 10 + 2 * thick, 0.5, FREE),
         Level(14 + 5 * thick, 20 + 3 * thick, 0.6, FREE),
@@ -149,13 +189,42 @@ def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None) -> 
             before = len(chains)
             if before == 0:
                 return chains
-            chains = _over_gaps(chains, level, looks)
+            chains = _over_gaps(chains, level, looks, back)
             if len(chains) == before:
                 break
     return chains
 
 
-def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None) -> list[Chain]:
+def _cut_at_wedges(strokes: Strokes) -> Strokes:
+    """Strokes that turn back sharply at their first or last column are cut there: two lines begin in one point."""
+    points: list[Points] = []
+    nodes: list[tuple[int, int]] = []
+    thickness: list[float] = []
+    for stroke, (first, last), thick in zip(strokes.points, strokes.nodes, strokes.thickness, strict=True):
+        cuts = sorted(_wedges(stroke)) if first != last or first < 0 else []
+        parts = np.split(stroke, cuts)
+        points.extend(parts)
+        nodes.extend((int(first) if k == 0 else -1, int(last) if k == len(cuts) else -1) for k in range(len(parts)))
+        thickness.extend([float(thick)] * len(parts))
+    return Strokes(points, np.array(nodes, dtype=np.int64).reshape(-1, 2), np.array(thickness), strokes.junctions)
+
+
+def _wedges(stroke: Points) -> set[int]:
+    """Where a stroke `(n, 2)` has its first and its last column, if it turns back sharply there."""
+    found = set()
+    for side in (stroke[:, 0], -stroke[:, 0]):
+        at = np.flatnonzero(side == side.min())
+        k = int(at[len(at) // 2])
+        if min(side[0], side[-1]) - side[k] < BACK_FULL:
+            continue
+        arms = np.array([stroke[max(0, k - WEDGE)], stroke[min(len(stroke) - 1, k + WEDGE)]]) - stroke[k]
+        arms /= np.maximum(np.linalg.norm(arms, axis=1, keepdims=True), 1e-9)
+        if arms[0] @ arms[1] > BEND:
+            found.add(k)
+    return found
+
+
+def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back: float) -> list[Chain]:
     """Link strokes that meet. Very short ones between junctions belong to the crossing, free ones are hairs.
 
     A longer stroke between two junctions may carry two lines, which run in each other there: it is offered
@@ -189,17 +258,20 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None) -> l
     meeting = meeting[~own | ring]
     twin = (meeting >= 2 * len(kept)).any(axis=1)
     across = _costs(ends, meeting, level, looks)
-    across = np.where(twin, across, np.minimum(across, FORCED))
+    across = np.where(twin, across, np.minimum(across, FORCED)) + back * _backwards(ends, meeting)
     unlinked = np.where(node >= 0, AT_JUNCTION, FREE)
     unlinked[2 * len(kept) :] = 0
     links = match_ends(
-        np.concatenate([near, meeting]), np.concatenate([_costs(ends, near, level, looks), across]), unlinked
+        np.concatenate([near, meeting]),
+        np.concatenate([_costs(ends, near, level, looks) + back * _backwards(ends, near), across]),
+        unlinked,
     )
     taken = np.bincount([end // 2 for link in links for end in link], minlength=len(chains))
     spare = np.flatnonzero((np.arange(len(chains)) >= len(kept)) & (taken < 2))
     dropped = set(spare.tolist())
     links = [link for link in links if link[0] // 2 not in dropped and link[1] // 2 not in dropped]
-    return join_chains(chains, links, without=dropped)
+    met = {frozenset(link) for link in links if node[link[0]] >= 0 and node[link[0]] == node[link[1]]}
+    return join_chains(chains, links, dropped, met)
 
 
 def _stroke_chain(strokes: Strokes, k: int) -> Chain:
@@ -221,7 +293,7 @@ def _meeting(node: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None) -> list[Chain]:
+def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None, back: float) -> list[Chain]:
     points, cuts = _points(chains)
     places = points[np.stack([cuts[:-1], cuts[1:] - 1], axis=1).ravel()]
     near = cKDTree(places).query_pairs(level.reach, output_type="ndarray")
@@ -232,7 +304,8 @@ def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None) -> list[C
     near = near[((one != other) | loop) & ~closed[one] & ~closed[other]]
     if not len(near):
         return chains
-    costs = _costs(_ends(chains, points, cuts, level.window, looks), near, level, looks)
+    ends = _ends(chains, points, cuts, level.window, looks)
+    costs = _costs(ends, near, level, looks) + back * _backwards(ends, near)
     return join_chains(chains, match_ends(near, costs, np.full(2 * len(chains), level.unlinked)))
 
 
@@ -257,7 +330,25 @@ def _ends(
         if short.any():
             told = _told(_means(points, first, last, looks.where, looks.tangent))
             directions = np.where(short[:, None], told, directions)
-    return _Ends(places, directions, thickness, usual, features)
+    first_column = np.repeat(np.minimum.reduceat(points[:, 0], cuts[:-1]), 2)
+    last_column = np.repeat(np.maximum.reduceat(points[:, 0], cuts[:-1]), 2)
+    columns = np.stack([first_column, last_column], axis=1)
+    dashes = np.log(np.repeat([chain.usual_dash for chain in chains], 2) + 4)
+    return _Ends(places, directions, thickness, usual, features, columns, dashes)
+
+
+def _backwards(ends: _Ends, pairs: NDArray[np.int64]) -> Points:
+    """`(P,)` in 0..1, how much a link turns back over columns that its chains have both.
+
+    Lines of charts are functions of x, mostly; a loop turns round smoothly.
+    """
+    a, b = pairs.T
+    first = np.maximum(ends.columns[a, 0], ends.columns[b, 0])
+    last = np.minimum(ends.columns[a, 1], ends.columns[b, 1])
+    slack = BACK_SLACK + ends.thickness[a] + ends.thickness[b]
+    common = np.clip((last - first + 1 - slack) / BACK_FULL, 0, 1)
+    onward = -(ends.directions[a] * ends.directions[b]).sum(axis=1)
+    return np.asarray(common * np.clip((BEND - onward) / BEND, 0, 1))
 
 
 @compiled
@@ -333,6 +424,8 @@ def _costs(ends: _Ends, pairs: NDArray[np.int64], level: Level, looks: Looks | N
     if looks is not None:
         a, b = pairs.T
         cost += looks.cost(ends.features[a], ends.features[b])
+    a, b = pairs.T
+    cost += STYLE * np.nan_to_num(np.maximum(np.abs(ends.dashes[a] - ends.dashes[b]) - 0.7, 0)) ** 2
     gap, rhythm = known[:, 4], known[:, 5]
     return np.asarray(cost + np.where(rhythm == UNKNOWN, 0.5 * gap / level.reach, 0.25 * np.log(rhythm) ** 2))
 
@@ -368,8 +461,16 @@ def _known(places: Points, directions: Points, thickness: Points, gaps: Points, 
     return known
 
 
-def join_chains(chains: Sequence[Chain], links: Iterable[tuple[int, int]], without: Iterable[int] = ()) -> list[Chain]:
-    """Chains of chains, in the order of their first ones; some are left out, unlinked as they are."""
+def join_chains(
+    chains: Sequence[Chain],
+    links: Iterable[tuple[int, int]],
+    without: Iterable[int] = (),
+    meeting: Container[frozenset[int]] = (),
+) -> list[Chain]:
+    """Chains of chains, in the order of their first ones; some are left out, unlinked as they are.
+
+    Links in `meeting` have no gap.
+    """
     mate: dict[int, int] = {}
     for a, b in links:
         mate[a], mate[b] = b, a
@@ -387,7 +488,8 @@ def join_chains(chains: Sequence[Chain], links: Iterable[tuple[int, int]], witho
         forward, backward = _walk(2 * start + 1, mate, seen), _walk(2 * start, mate, seen)
         row = [end ^ 1 for end in reversed(backward)] + [2 * start, *forward]
         ring = mate.get(row[0]) == row[-1] ^ 1
-        joined.append(_concatenate([(chains[end // 2], bool(end % 2)) for end in row], closed=ring))
+        met = [frozenset((a ^ 1, b)) in meeting for a, b in pairwise(row)]
+        joined.append(_concatenate([(chains[end // 2], bool(end % 2)) for end in row], met, closed=ring))
     return joined
 
 
@@ -401,15 +503,23 @@ def _walk(leaving: int, mate: dict[int, int], seen: list[bool]) -> list[int]:
     return entered
 
 
-def _concatenate(row: list[tuple[Chain, bool]], *, closed: bool) -> Chain:
-    """One chain from several, those marked turned round."""
+def _concatenate(row: list[tuple[Chain, bool]], meets: Sequence[bool], *, closed: bool) -> Chain:
+    """One chain from several, those marked turned round; `meets`: which meet the next one without a gap."""
     if len(row) == 1:
         chain = row[0][0]
-        return Chain(chain.points, chain.gaps, chain.thickness, chain.closed or closed)
+        return replace(chain, closed=chain.closed or closed)
     points = [chain.points[::-1] if turned else chain.points for chain, turned in row]
     between = np.hypot(*np.array([b[0] - a[-1] for a, b in pairwise(points)]).T).tolist()
     lengths = np.array([len(p) for p in points])
     thickness = float((np.array([chain.thickness for chain, _ in row]) * lengths).sum() / lengths.sum())
-    gaps = (*between, *(gap for chain, _ in row for gap in chain.gaps))
+    gaps, dashes = [gap for chain, _ in row for gap in chain.gaps], [0.0]
+    for k, (chain, turned) in enumerate(row):
+        own = chain.dashes[::-1] if turned else chain.dashes
+        if k == 0 or meets[k - 1]:
+            dashes[-1] += own[0]
+        else:
+            gaps.append(between[k - 1])
+            dashes.append(own[0])
+        dashes.extend(own[1:])
     # Two marks linked at both ends are no ring.
-    return Chain(np.concatenate(points), gaps, thickness, closed and len(row) > 2)
+    return Chain(np.concatenate(points), tuple(gaps), thickness, closed and len(row) > 2, tuple(dashes))

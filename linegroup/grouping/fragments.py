@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from linegroup.compiling import compiled
 from linegroup.grouping.inks import Tones, lengths
 from linegroup.grouping.strokes import ink_box, ink_pixels
+from linegroup.unions import unite
 
 Mask = NDArray[np.bool_]
 Size = tuple[int, int]
@@ -120,14 +121,7 @@ def _name_pieces(
                 above += 1
             touching = above
             while touching < row and runs[touching, 1] <= x:
-                one, other = touching, at
-                while parent[one] != one:
-                    parent[one] = parent[parent[one]]
-                    one = parent[one]
-                while parent[other] != other:
-                    parent[other] = parent[parent[other]]
-                    other = parent[other]
-                parent[max(one, other)] = min(one, other)
+                unite(parent, touching, at)
                 touching += 1
             at += 1
     number = 0

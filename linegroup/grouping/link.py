@@ -25,6 +25,9 @@ HIDDEN = 20.0
 EDGE, BESIDE, FAR = 2.0, 1.5, 3.0
 """Pixels from a line: its soft edges; axes and grid under them; what a model says is of some line."""
 
+ALONE = 0.8
+"""An ink that holds this share of all is likely to be that of several lines."""
+
 APART = 1.5
 """Distance of embeddings that are of two lines, where the configuration names no margin."""
 
@@ -68,8 +71,9 @@ def _group(field: Field, inks: Inks, looks: Looks | None, config: GroupingConfig
     """Number the lines of all inks; ink beside a line that is of none is its soft edge, or what lies under it."""
     labels = np.zeros(field.size, dtype=np.int32)
     lines: list[list[Chain]] = []
-    for ink in inks.masks:
-        found = link_lines(ink, inks.plot, looks)
+    amounts = [np.count_nonzero(ink) for ink in inks.masks]
+    for ink, amount in zip(inks.masks, amounts, strict=True):
+        found = link_lines(ink, inks.plot, looks, alone=bool(amount >= ALONE * sum(amounts)))
         own = share_out(ink, found)
         np.add(own, len(lines), out=labels, where=own > 0)
         lines.extend(found)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
+from linegroup.unions import unite
 
 _FEW = 14
 """Ends that depend on each other, up to which all matchings are gone through."""
@@ -57,14 +58,7 @@ def connected(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """`(count,)`, one of those that each hangs together with by pairs `(P, 2)`: the same for all, the first."""
     parent = np.arange(count)
     for k in range(len(pairs)):
-        one, other = pairs[k, 0], pairs[k, 1]
-        while parent[one] != one:
-            parent[one] = parent[parent[one]]
-            one = parent[one]
-        while parent[other] != other:
-            parent[other] = parent[parent[other]]
-            other = parent[other]
-        parent[max(one, other)] = min(one, other)
+        unite(parent, pairs[k, 0], pairs[k, 1])
     for k in range(count):
         parent[k] = parent[parent[k]]
     return parent

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
-from linegroup.errors import UserError
 from linegroup.images import encode_png
 from linegroup.sample import Field, Groups
 from linegroup.serving.digits import json_rows
 from linegroup.serving.formats import FORMATS
+from linegroup.serving.limits import Limits
 from linegroup.serving.schema import ClusterMeta, LabelledDocument
 from linegroup.vectors.export import ExportOptions, Picture
 from linegroup.vectors.records import line_records
@@ -37,9 +37,8 @@ class Found:
     parameters: GroupingConfig
     model: ModelRecord
     timings_ms: Mapping[str, float]
-    notes: tuple[str, ...]
     picture: bytes | None
-    max_lines: int
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _clusters(found: Found, _options: Mapping[str, Any]) -> Reply:
         image=found.image,
         model=found.model,
         num_candidates=len(found.field),
-        notes=found.notes,
+        notes=found.groups.notes,
         timings_ms=timings,
     )
     body = b'{"num_clusters":%d,"clusters":{%s},"cluster_pixel_values":{%s},"noise":%s,"meta":%s}' % (
@@ -104,11 +103,7 @@ def _clusters(found: Found, _options: Mapping[str, Any]) -> Reply:
 
 def _lines(found: Found, options: Mapping[str, Any]) -> Reply:
     """The traced lines as a document or in a format of export."""
-    if found.groups.count > found.max_lines:
-        raise UserError(
-            f"{found.groups.count} lines were found, at most {found.max_lines} are traced. Raise min_pixels, or choose"
-            " another clustering_method or candidate_method."
-        )
+    found.limits.check_lines(found.field, found.groups)
     started = time.perf_counter()
     lines = line_records(found.field, found.groups, found.rgb)
     document = _document(found, lines, _with_stage(found.timings_ms, "trace", started))

@@ -35,4 +35,4 @@ def _rows(table: NDArray[np.unsignedinteger | np.signedinteger], words: NDArray[
         text[:, start : start + width - 1] = words[table[:, column]]
     text[:, -2] = ord("]")
     flat = text.ravel()
-    return flat[flat != _SPACE].tobytes()
+    return bytes(flat[flat != _SPACE].tobytes())

@@ -6,10 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from linegroup.config import GroupingConfig
+import numpy as np
+from skimage.measure import label
 
-SLOW_METHODS: Mapping[str, int] = MappingProxyType({"sklearn_dbscan": 3_000, "hdbscan_library": 3_000})
-"""Most points of groupers that `max_work` does not bound: their time and memory grow with the pairs of points."""
+from linegroup.config import GroupingConfig
+from linegroup.errors import UserError
+from linegroup.sample import Field, Groups
+
+MOST_POINTS: Mapping[str, int] = MappingProxyType(
+    {
+        "dbscan": 120_000,
+        "margin": 120_000,
+        "hdbscan": 40_000,
+        "colour": 120_000,
+        "kmeans": 400_000,
+        "gmm": 400_000,
+        "sklearn_dbscan": 3_000,
+        "hdbscan_library": 3_000,
+    }
+)
+"""Candidates that a grouper does in about a second; of more a sample is grouped. Those not named do all: their pixels
+have to touch each other."""
+
+MOST_NEIGHBOUR = 400
+"""HDBSCAN looks no further than to the so-manieth neighbour: its time grows with points times neighbours."""
+
+_PIECE = 12
+"""Pixels whose tracing takes as long as what each connected piece takes besides."""
 
 
 @dataclass(frozen=True)
@@ -19,18 +42,65 @@ class Limits:
     Attributes:
         max_candidate_points: Of more candidates a sample is clustered.
         max_work: Steps of a clustering (see `GroupingConfig.max_work`).
-        max_lines: Most lines that are traced for one picture.
+        max_lines: Most lines that are traced.
+        max_candidates: Most candidates at all.
+        max_trace_work: Effort of tracing a picture of up to a megapixel, in pixels (about 5 μs); of larger ones in
+            proportion.
     """
 
-    max_candidate_points: int = 200_000
+    max_candidate_points: int = 120_000
     max_work: int = 20_000_000
-    max_lines: int = 2_000
+    max_lines: int = 1_000
+    max_candidates: int = 4_000_000
+    max_trace_work: int = 400_000
+
+    def points_of(self, method: str) -> int | None:
+        """Candidates that a grouper is given at most; None: all."""
+        most = MOST_POINTS.get(method)
+        return None if most is None else min(most, self.max_candidate_points)
+
+    def check_candidates(self, count: int) -> None:
+        """Refuse pages that are all ink.
+
+        Raises:
+            UserError: there are more candidates than are allowed.
+        """
+        if count > self.max_candidates:
+            raise UserError(
+                f"{count:,} pixels are candidates, at most {self.max_candidates:,} are grouped. Choose another"
+                " candidate_method, such as non_background, or scale the picture down."
+            )
+
+    def check_lines(self, field: Field, groups: Groups) -> None:
+        """Refuse to trace what no drawing of lines has: very many lines, dust, whole pages.
+
+        Raises:
+            UserError: more lines, or lines of more pieces and pixels, than are allowed.
+        """
+        if groups.count > self.max_lines:
+            raise UserError(
+                f"{groups.count:,} lines were found, at most {self.max_lines:,} are traced. Raise min_pixels, or choose"
+                " another clustering_method or candidate_method."
+            )
+        pixels = int(np.count_nonzero(groups.labels)) + len(groups.shared)
+        allowed = self.max_trace_work * max(1.0, field.size[0] * field.size[1] / 1e6)
+        pieces = int(label(field.label_image(groups.labels), connectivity=2, return_num=True)[1])
+        if pixels + _PIECE * pieces > allowed:
+            raise UserError(
+                f"The lines found are {pixels:,} pixels in {pieces:,} pieces, too many to be traced. Choose another"
+                " candidate_method, such as non_background, or ask /v1/cluster, which does not trace."
+            )
 
 
-def within(grouping: GroupingConfig, limits: Limits) -> tuple[GroupingConfig, tuple[str, ...]]:
-    """The settings within the limits, and nothing to tell where that changes nothing that was asked for."""
-    points = min(grouping.max_candidate_points, limits.max_candidate_points)
-    points = min(points, SLOW_METHODS.get(grouping.method, points))
-    work = min(grouping.max_work or limits.max_work, limits.max_work)
-    changed = grouping.model_copy(update={"max_candidate_points": points, "max_work": work, "over_work": "sample"})
-    return changed, ()
+def within(grouping: GroupingConfig, limits: Limits) -> GroupingConfig:
+    """The settings as they are used within the limits."""
+    most = limits.points_of(grouping.method) or limits.max_candidate_points
+    changes = {
+        "max_candidate_points": min(grouping.max_candidate_points, most),
+        "max_work": min(grouping.max_work or limits.max_work, limits.max_work),
+        "over_work": "sample",
+        "auto_eps_k": min(grouping.auto_eps_k, MOST_NEIGHBOUR),
+    }
+    if grouping.method in ("hdbscan", "hdbscan_library"):
+        changes["min_samples"] = min(grouping.min_samples, MOST_NEIGHBOUR)
+    return grouping.model_copy(update=changes)

@@ -13,8 +13,8 @@ from linegroup.predict import NO_MODEL, Predictor, name_of
 from linegroup.serving.schema import ModelInfo
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
 from linegroup.training.importing import import_reference
+from linegroup.training.registry import resolve_model
 from linegroup.training.runtime import choose_device
-from linegroup.training.tracking import resolve_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,8 @@ def load_model(
     """Load a model: hashes, shapes and values are checked, nothing in it is executed.
 
     Args:
-        reference: As `Predictor.load` takes it, or a checkpoint (`.pt`) of the reference script; None: the packaged model.
+        reference: As `Predictor.load` takes it, or a checkpoint (`.pt`) of the reference script; None: the packaged
+            model.
         device: Where the network runs.
         emb_dim: Size that the embedding must have; None: any.
         tracking: Where the registry is.

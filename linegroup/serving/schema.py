@@ -31,6 +31,12 @@ class ModelInfo(Record):
     parameters: dict[str, Scalar] = Field(description="Settings of the grouping where a request names none.")
 
 
+class Health(Record):
+    """Whether the service lives, or is ready."""
+
+    status: str = Field(examples=["ok"])
+
+
 class ClusterMeta(Record):
     """How the clusters were found."""
 

@@ -14,14 +14,14 @@ from linegroup.serving.limits import Limits
 LEAST_PASSWORD, LEAST_TOKEN = 8, 16
 """Shorter secrets are refused."""
 
-WELL_KNOWN = frozenset(
-    """
-    000000 111111 123123 123456 1234567 12345678 123456789 1234567890 1q2w3e4r abc123 admin admin123 adminadmin
-    changeit changeme change_me change-me default example guest iloveyou letmein linegroup monkey pass passw0rd
-    password password1 password123 placeholder qwerty qwerty123 qwertyuiop root secret secret123 test test1234
-    testtest user welcome your_password your-password yourpassword
-    """.split()
-)
+_WORDS = """
+000000 111111 123123 123456 1234567 12345678 123456789 1234567890 1q2w3e4r abc123 admin admin123 adminadmin changeit
+change-me change_me changeme default example guest iloveyou letmein linegroup monkey pass passw0rd password password1
+password123 placeholder qwerty qwerty123 qwertyuiop root secret secret123 test test1234 testtest user welcome
+your-password your_password yourpassword
+"""
+
+WELL_KNOWN = frozenset(_WORDS.split())
 """Passwords and tokens that everybody tries first, and those of examples."""
 
 Count = Annotated[int, Field(ge=1)]
@@ -67,13 +67,16 @@ class ServiceSettings(BaseSettings):
     max_buffered_bytes: Count = Field(256 * 2**20, description="Uploads in memory of all requests together.")
     max_candidate_points: Count = Field(Limits.max_candidate_points, description="Of more a sample is clustered.")
     max_work: Count = Field(Limits.max_work, description="Steps of a clustering, about 50 ns each.")
+    max_candidates: Count = Field(Limits.max_candidates, description="Pixels of a picture that are grouped at all.")
     max_lines: Count = Field(Limits.max_lines, description="Lines of one picture that are traced.")
     max_queued_requests: Count = Field(32, description="Requests at work or waiting; more are answered with 503.")
     batch_parallel: Count = Field(4, description="Pictures of one request that are done at the same time.")
     upload_timeout_s: Seconds = Field(30.0, description="For sending a request, from its first byte to its last.")
     request_timeout_s: Seconds = Field(30.0, description="For each picture, from the end of the upload.")
     retry_after_s: Count = Field(1, description="What a 503 recommends to wait.")
-    log_level: str = Field("info", pattern="(?i)^(debug|info|warning|error)$")
+    log_level: str = Field(
+        "info", pattern="(?i)^(debug|info|warning|error)$", description="debug, info, warning, error."
+    )
 
     @classmethod
     def read(cls, **values: Any) -> Self:
@@ -101,7 +104,7 @@ class ServiceSettings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """What one picture may cost."""
-        return Limits(self.max_candidate_points, self.max_work, self.max_lines)
+        return Limits(self.max_candidate_points, self.max_work, self.max_lines, self.max_candidates)
 
     @model_validator(mode="after")
     def _access_is_safe(self) -> Self:

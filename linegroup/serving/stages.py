@@ -8,10 +8,9 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from linegroup.predict import Predictor
-from linegroup.serving.schema import ModelInfo
 from linegroup.serving.answers import Reply
+from linegroup.serving.schema import ModelInfo
 from linegroup.serving.work import Order, answer, embed
-
 
 T = TypeVar("T")
 

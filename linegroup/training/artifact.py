@@ -1,6 +1,6 @@
 """A trained model as a folder: configuration, weights, grouping, scores. No pickle: nothing in it is executed.
 
-artifact.json         schema, version, SHA-256 of every other file
+artifact.json         schema, version, SHA-256 of every other file, digests of the data it was trained and validated on
 config.json           the whole configuration of the run
 weights.safetensors   parameters and buffers
 grouping.json         how maps become lines
@@ -61,6 +61,7 @@ class Artifact:
         version: Name of this very content.
         path: Where it was read.
         weights: Parameters and buffers by name.
+        data: Digests of what it was trained and validated on (see `training.data.data_tags`); empty: not known.
     """
 
     config: Config
@@ -69,6 +70,7 @@ class Artifact:
     version: str
     path: Path
     weights: Mapping[str, Tensor] = field(repr=False)
+    data: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, device: torch.device | str = "cpu") -> LineModel:
         """The network with its weights, in evaluation mode, on `device`."""
@@ -84,6 +86,7 @@ def save_artifact(
     grouping: GroupingConfig,
     metrics: Mapping[str, float],
     version: str | None = None,
+    data: Mapping[str, str] | None = None,
 ) -> Artifact:
     """Write a model folder: the whole of it becomes visible at once, an older artifact there is replaced.
 
@@ -94,6 +97,7 @@ def save_artifact(
         grouping: Stored beside the weights, for every later use.
         metrics: Scores; NaN is stored as null.
         version: Letters, digits, `.`, `_`, `-`; None: a digest of the content.
+        data: Digests of what it was trained and validated on, by name.
 
     Returns:
         The artifact as `load_artifact` reads it.
@@ -116,7 +120,12 @@ def save_artifact(
     }
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     version = version or hashlib.sha256(_json(hashes)).hexdigest()[:12]
-    index = {"schema": f"{SCHEMA_NAME}/{SCHEMA_VERSION}", "version": version, "sha256": hashes}
+    index = {
+        "schema": f"{SCHEMA_NAME}/{SCHEMA_VERSION}",
+        "version": version,
+        "sha256": hashes,
+        "data": dict(data or {}),
+    }
     with _new_folder(folder) as work:
         for name, content in {**contents, INDEX: _json(index)}.items():
             write_bytes(work / name, content)
@@ -131,7 +140,7 @@ def load_artifact(folder: Path) -> Artifact:
             the configuration; the message names the file.
     """
     folder = Path(folder)
-    version, hashes = _read_index(folder)
+    version, hashes, data = _read_index(folder)
     contents = {name: _read_checked(folder / name, hashes[name]) for name in FILES}
     config = build_config(_tree(contents[CONFIG], folder / CONFIG), where=str(folder / CONFIG))
     try:
@@ -146,7 +155,7 @@ def load_artifact(folder: Path) -> Artifact:
     }
     weights = _read_weights(contents[WEIGHTS], folder / WEIGHTS)
     _check_fit(weights, config, folder / WEIGHTS)
-    return Artifact(config, grouping, metrics, version, folder.absolute(), weights)
+    return Artifact(config, grouping, metrics, version, folder.absolute(), weights, data)
 
 
 def is_artifact(folder: Path) -> bool:
@@ -154,7 +163,7 @@ def is_artifact(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
-def _read_index(folder: Path) -> tuple[str, dict[str, str]]:
+def _read_index(folder: Path) -> tuple[str, dict[str, str], dict[str, str]]:
     path = folder / INDEX
     if not path.is_file():
         raise UserError(f"{folder} is no model: it has no {INDEX}. Give the `artifact` folder of a training run.")
@@ -170,7 +179,10 @@ def _read_index(folder: Path) -> tuple[str, dict[str, str]]:
     hashes = tree.get("sha256")
     if not isinstance(hashes, dict) or any(not isinstance(hashes.get(file), str) for file in FILES):
         raise UserError(f"{path} is damaged: it lacks the hash of a file. Take the artifact from its source again.")
-    return str(tree.get("version")), hashes
+    data = tree.get("data", {})  # artifacts made before it was noted have none
+    if not isinstance(data, dict):
+        raise UserError(f"{path} is damaged: its data are no mapping. Take the artifact from its source again.")
+    return str(tree.get("version")), hashes, {str(name): str(digest) for name, digest in data.items()}
 
 
 def _read_checked(path: Path, digest: str) -> bytes:

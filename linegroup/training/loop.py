@@ -41,12 +41,13 @@ from linegroup.training.data import (
     training_sources,
     validation_set,
 )
+from linegroup.training.mlflow_access import tracking_uri
 from linegroup.training.reporting import Reporter, SilentReporter
 from linegroup.training.resume import prepare_resume
 from linegroup.training.runtime import Runtime, choose_device
 from linegroup.training.starting import as_started, load_start
 from linegroup.training.stepping import Stepper
-from linegroup.training.tracking import Tracker, start_tracker, tracking_uri
+from linegroup.training.tracking import Tracker, start_tracker
 from linegroup.training.validation import merit, shown_scores, validate
 
 logger = logging.getLogger(__name__)
@@ -179,6 +180,8 @@ class _Run:
         self.bar = bar
         self.out = Path(config.training.out)
         self.val_set = validation_set(config.data)
+        # Of what stands there now: a folder may be made anew while the run goes on.
+        self.data = data_tags(config.data)
         self.plan = batch_plan(config, runtime.world)
         self.total = run_length(config, runtime.world)
         torch.manual_seed(mixed_seed(config.training.seed))
@@ -244,7 +247,8 @@ class _Run:
                 self.metrics = chosen.metrics
             else:
                 logger.warning("There is no %s to choose by: the model is that of the last step.", self._metric)
-            artifact = save_artifact(folder, self.model, public(self.config), self.config.decoding, self.metrics)
+            stored = public(self.config)
+            artifact = save_artifact(folder, self.model, stored, self.config.decoding, self.metrics, data=self.data)
             self.tracker.metrics(
                 {f"best_{name.removeprefix('best_')}": v for name, v in self.metrics.items()}, self.total
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from llvmlite.binding import get_host_cpu_features
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -92,6 +93,13 @@ class DistributedRuntime(Runtime):
             if buffer.is_floating_point():
                 dist.all_reduce(buffer)
                 buffer.div_(self.world)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies matrices of bfloat16 in hardware: CPUs with AMX, GPUs from Ampere on."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(get_host_cpu_features().get("amx-bf16", False))
 
 
 def choose_device(name: str) -> torch.device:

@@ -13,7 +13,7 @@ from linegroup.config import Config
 from linegroup.errors import UserError
 from linegroup.model import LineModel
 from linegroup.training.artifact import load_artifact
-from linegroup.training.tracking import resolve_model
+from linegroup.training.registry import resolve_model
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
-from linegroup.vectors.ground import ROUNDING, Ground
+from linegroup.vectors.ground import ROUNDING
 
 Points = NDArray[np.float64]
 
@@ -20,23 +20,8 @@ SPAN = 2
 """Pixels to both sides from which the direction at a point is taken."""
 
 
-def centred(points: Points, ink: NDArray[np.float32], ground: Ground, closed: bool) -> Points:
-    """A way `(n, 2)` on the ground in the middle of its ink, its open ends where the line's are: `(n to n + 2, 2)`.
-
-    A point moves across the way only, towards the centre of mass of the ink around it, as far as the ground goes.
-
-    Args:
-        points: In order, pixels.
-        ink: `(h, w)`, how much ink each pixel holds.
-        ground: Of the ink.
-        closed: Whether the last point is followed by the first.
-    """
-    points = np.ascontiguousarray(points)  # what is compiled knows one layout
-    return np.asarray(_centred(points, ink, ground.at, ground.far, ground.scale, ground.reach, closed))
-
-
 @compiled
-def _centred(
+def centred(
     points: Points,
     ink: NDArray[np.float32],
     at: NDArray[np.int32],
@@ -45,6 +30,19 @@ def _centred(
     half: float,
     closed: bool,
 ) -> Points:
+    """A way `(n, 2)` on the ground in the middle of its ink, its open ends where the line's are: `(n to n + 2, 2)`.
+
+    A point moves across the way only, towards the centre of mass of the ink around it, as far as the ground goes.
+
+    Args:
+        points: In order, pixels.
+        ink: `(h, w)`, how much ink each pixel holds.
+        at: Of the ground, as the next two.
+        far: From paper.
+        scale: Places per pixel.
+        half: Half the pen's thickness, the ground's reach.
+        closed: Whether the last point is followed by the first.
+    """
     count, span = len(points), SPAN * scale
     if count < 3:
         return points.copy()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
 from linegroup.grouping.strokes import Strokes
+from linegroup.unions import unite
 
 Points = NDArray[np.float64]
 Edges = NDArray[np.int64]
@@ -30,36 +30,46 @@ class Graph:
     places: int
 
 
-def stroke_graph(strokes: Strokes) -> Graph:
-    """Junctions are places, and so is every free end; a ring begins and ends in one place."""
+@dataclass(frozen=True, eq=False)
+class Ways:
+    """Walks over strokes.
+
+    Attributes:
+        strokes: `(n,)`, the strokes of all walks, in order.
+        turned: `(n,)`, whether each is gone from its last point to its first.
+        cuts: `(w + 1,)`, where each walk begins, and the end.
+    """
+
+    strokes: Edges
+    turned: NDArray[np.bool_]
+    cuts: Edges
+
+
+def stroke_graph(strokes: Strokes, rings: NDArray[np.bool_]) -> Graph:
+    """Junctions are places, and so is every free end; a stroke that is a ring `(s,)` begins and ends in one place."""
     edges = strokes.nodes.copy()
     free = edges < 0
-    rings = free.all(axis=1) & np.array([len(p) > 8 and np.hypot(*(p[0] - p[-1])) < 2 for p in strokes.points], bool)
     edges[free] = strokes.junctions + np.arange(int(free.sum()))
     edges[rings, 1] = edges[rings, 0]
     lengths = np.array([float(len(points)) for points in strokes.points])
     return Graph(edges, lengths, int(edges.max(initial=-1)) + 1)
 
 
-def pen_ways(graph: Graph) -> list[list[tuple[int, bool]]]:
-    """For each connected piece its strokes in the order of a walk over all of them, with whether each is turned round.
+def pen_ways(graph: Graph) -> Ways:
+    """For each connected piece a walk over all of its strokes.
 
     The walk leads between two places of the piece that are far apart; of strokes that have to be drawn twice it takes
     those of the minimum spanning tree (the route inspection problem, Kwan 1960; with a T-join in the tree in place of
     the shortest one, which keeps the work linear and the way local). A piece that is a ring, or several, ends where
     it begins.
     """
-    if not len(graph.edges):
-        return []
     edges = np.ascontiguousarray(graph.edges)
     order = np.argsort(graph.lengths, kind="stable")
     in_tree = _spanning(edges, order, graph.places)
     trees = order[in_tree[order]]
     twice, starts = _drawn_twice(edges, graph.lengths, trees, graph.places)
     copies = np.repeat(order, 1 + twice[order])
-    strokes, turned, cuts = _walks(edges, copies, starts, graph.places)
-    way = list(zip(strokes.tolist(), turned.tolist(), strict=True))
-    return [way[first:last] for first, last in pairwise(cuts.tolist())]
+    return Ways(*_walks(edges, copies, starts, graph.places))
 
 
 @compiled
@@ -68,16 +78,7 @@ def _spanning(edges: Edges, order: Edges, places: int) -> NDArray[np.bool_]:
     root = np.arange(places)
     chosen = np.zeros(len(edges), dtype=np.bool_)
     for k in order:
-        a, b = edges[k, 0], edges[k, 1]
-        while root[a] != a:
-            root[a] = root[root[a]]
-            a = root[a]
-        while root[b] != b:
-            root[b] = root[root[b]]
-            b = root[b]
-        if a != b:
-            root[a] = b
-            chosen[k] = True
+        chosen[k] = unite(root, edges[k, 0], edges[k, 1])
     return chosen
 
 

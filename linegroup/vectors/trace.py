@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,18 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from linegroup.grouping.chains import Chain, join_chains
+from linegroup.grouping.chains import Chain
 from linegroup.grouping.fragments import Pieces, pieces
 from linegroup.grouping.strokes import Strokes
-from linegroup.vectors.centring import centred
-from linegroup.vectors.ground import Ground, find_ground
-from linegroup.vectors.pen import pen_ways, stroke_graph
-from linegroup.vectors.thinning import stroke_lengths, thin, without_hairs
+from linegroup.vectors.branches import stroke_lengths
+from linegroup.vectors.drawing import draw
+from linegroup.vectors.ground import find_ground
+from linegroup.vectors.joining import end_to_end
+from linegroup.vectors.needless import without_needless
+from linegroup.vectors.thinning import thin
 
 Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
 
-TOLERANCE = 0.4
+TOLERANCE = 0.25
 """Largest distance in pixels of a dropped point from the simplified polyline."""
 
 BREAK = 4.0
@@ -35,9 +38,6 @@ PATTERN = 4
 
 MARKS = 4
 """A line of nothing but marks has at least so many."""
-
-DOT = 1.2
-"""Ways no longer than so many pixels have no direction."""
 
 _PAD = 2
 
@@ -91,38 +91,10 @@ def trace(
         thickness = float(np.sqrt(mask.sum() / len(marks)))
     else:
         ground = find_ground(mask)
-        strokes = without_hairs(thin(ground))
+        strokes = without_needless(thin(ground), ground)
         thickness = _thickness(strokes, len(xs))
-        chains = _without_doubles(_drawn(strokes, ink, ground)) or [_dot(ink)]
-    return _simplified(_end_to_end(chains), thickness, np.array([x0, y0]), tolerance)
-
-
-def _drawn(strokes: Strokes, ink: NDArray[np.float32], ground: Ground) -> list[Chain]:
-    """Each connected piece as a pen would draw it."""
-    chains = []
-    for way in pen_ways(stroke_graph(strokes)):
-        first, last = strokes.nodes[way[0][0], int(way[0][1])], strokes.nodes[way[-1][0], 1 - int(way[-1][1])]
-        ring = (len(way) == 1 and _is_ring(strokes.points[way[0][0]])) or (first == last and first >= 0)
-        points = np.concatenate([strokes.points[k][::-1] if turned else strokes.points[k] for k, turned in way])
-        if np.ptp(points, axis=0).max() <= DOT:
-            points, ring = points.mean(axis=0, keepdims=True), False
-        if not ring:
-            points = _without_hook(_without_hook(points, ground.scale)[::-1], ground.scale)[::-1]
-        chains.append(Chain(centred(points, ink, ground, bool(ring)), (), 2 * ground.reach, bool(ring)))
-    return chains
-
-
-def _without_hook(points: Points, scale: int) -> Points:
-    """Without the way from the first point into a corner of the ink's end, if it turns there."""
-    short, further = round(DOT * scale), round((DOT + 2) * scale)
-    if len(points) <= further:
-        return points
-    one, other = points[0] - points[short], points[short] - points[further]
-    return points[short:] if one @ other < 0.5 * np.hypot(*one) * np.hypot(*other) else points
-
-
-def _is_ring(points: Points) -> bool:
-    return len(points) > 8 and float(np.hypot(*(points[0] - points[-1]))) < 2
+        chains = _without_doubles(draw(strokes, ink, ground)) or [_dot(ink)]
+    return _simplified(end_to_end(chains), thickness, np.array([x0, y0]), tolerance)
 
 
 def _dot(ink: NDArray[np.float32]) -> Chain:
@@ -181,42 +153,26 @@ def _without_doubles(chains: Sequence[Chain]) -> list[Chain]:
     starts = np.cumsum(sizes) - sizes
     some = np.concatenate([np.arange(a, a + n, max(1, n // 16)) for a, n in zip(starts, sizes, strict=True)])
     near = tree.query_ball_point(points[some], reach)
-    longest = np.array([owner[inner[found]].min() if found else len(order) for found in near])
+    found = np.array([len(n) for n in near])
+    beside = owner[inner[np.fromiter(itertools.chain.from_iterable(near), dtype=np.int64, count=int(found.sum()))]]
+    at = np.repeat(np.arange(len(some)), found)
+    longest = np.full(len(some), len(order))
+    np.minimum.at(longest, at, beside)
     candidates = np.bincount(owner[some], longest < owner[some]) >= 0.8 * np.bincount(owner[some])
+    last = np.searchsorted(at, np.searchsorted(owner[some], np.arange(len(order) + 1)))
     for rank in np.flatnonzero(candidates):
-        own = [near[i] for i in np.flatnonzero(owner[some] == rank)]
-        beside = [any(owner[i] < rank and kept[owner[i]] for i in inner[found]) for found in own]
-        kept[rank] = np.mean(beside) < 0.8
+        of = slice(last[rank], last[rank + 1])
+        better = (beside[of] < rank) & kept[beside[of]]
+        kept[rank] = len(np.unique(at[of][better])) < 0.8 * int((owner[some] == rank).sum())
     return [chains[k] for rank, k in enumerate(order) if kept[rank]]
-
-
-def _end_to_end(chains: list[Chain]) -> Chain:
-    """One chain of all: in rounds, ends that are each other's nearest are joined."""
-    while len(chains) > 1:
-        places = np.concatenate([chain.points[[0, -1]] for chain in chains])
-        tree = cKDTree(places)
-        nearest = np.full(len(places), -1)
-        # A chain's own other end, and ends in the same place, may be nearer.
-        count = min(len(places), 4)
-        near = tree.query(places, k=count)[1]
-        other = near // 2 != (np.arange(len(places)) // 2)[:, None]
-        found = other.any(axis=1)
-        nearest[found] = near[found, np.argmax(other[found], axis=1)]
-        # Of a chain only the end that is nearer to another one counts, or rounds would make rings.
-        mutual = [(a, int(b)) for a, b in enumerate(nearest) if a < b and nearest[b] == a]
-        if not mutual:
-            distance = [float(np.hypot(*(places[a] - places[b]))) if b >= 0 else np.inf for a, b in enumerate(nearest)]
-            a = int(np.argmin(distance))
-            mutual = [(a, int(nearest[a]))]
-        chains = join_chains(chains, mutual)
-    return chains[0]
 
 
 def _left_the_plot(points: Points, steps: NDArray[np.float64]) -> Mask:
     """`(n - 1,)`, gaps from where the line crosses one side of its box to where it comes back over the same side."""
     left = np.zeros(len(steps), dtype=np.bool_)
     low, high = points.min(axis=0), points.max(axis=0)
-    for k in np.flatnonzero(steps > 3).tolist():
+    at_side = np.minimum(points - low, high - points).min(axis=1) < 1.5
+    for k in np.flatnonzero((steps > 3) & at_side[:-1] & at_side[1:]).tolist():
         out = points[k] - points[max(k - AHEAD, 0)]
         back = points[k + 1] - points[min(k + 1 + AHEAD, len(points) - 1)]
         for axis, side, sign in ((0, low, -1), (0, high, 1), (1, low, -1), (1, high, 1)):

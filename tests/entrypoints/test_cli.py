@@ -100,7 +100,9 @@ def picture(tmp_path):
 @pytest.mark.parametrize(
     "command",
     ["", "shard", "train", "evaluate", "predict", "convert", "models"]
-    + [f"models {name}" for name in ("register", "promote", "list", "show", "import")],
+    + [
+        f"models {name}" for name in ("register", "compare", "promote", "rollback", "history", "list", "show", "import")
+    ],
 )
 def test_help_teaches_by_example(command):
     text = ok(*command.split(), "--help").stdout
@@ -512,7 +514,21 @@ def test_train_and_use(shards, coco):
     )
     assert (again["steps"], again["resumed_from"]) == (2, 2)
     made = json.loads(ok("models", "register", again["run_id"], "--json").stdout)
-    ok("models", "promote", made["name"], made["version"])
+    promote = ("models", "promote", made["name"], made["version"])
+    assert "--no-gate REASON" in refused(*promote)
+    words = ("--gate", "pictures=2", "--gate", "floor={ari: 1.1}")
+    gate = run(*promote, "--data", shards, *words)
+    assert gate.exit_code == 1
+    assert "the floor is 1.1" in gate.stdout
+    assert "Refused: models:/linegroup@champion stays unset" in gate.stdout
+    forced = json.loads(ok(*promote, "--data", shards, *words, "--force", "a test", "--json").stdout)
+    assert (forced["promoted"], forced["passed"], forced["forced"]) == (True, False, "a test")
+    assert "is version 1 already" in ok(*promote, "--no-gate", "again").stdout
+    assert "a test" in ok("models", "history", "linegroup").stdout
+    assert "No version is known" in refused("models", "rollback", "linegroup")
+    compare = ("models", "compare", "models:/linegroup/1", "none", "--data", shards, "--gate", "pictures=2")
+    assert json.loads(ok(*compare, "--json").stdout)["overall"]["ari"]["count"] == 2
+    assert "against link" in " ".join(ok(*compare).stdout.split())
     assert "champion" in ok("models", "list").stdout
     assert json.loads(ok("models", "list", "--json").stdout)[0]["aliases"] == ["champion"]
     for reference in ("models:/linegroup@champion", "models:/linegroup/1", again["run_id"], "run/artifact"):
@@ -572,7 +588,9 @@ def test_no_models_yet():
         ["show", "nowhere"],
         ["show", "models:/linegroup@champion"],
         ["register", "nowhere"],
-        ["promote", "linegroup", "1"],
+        ["promote", "linegroup", "1", "--no-gate", "x"],
+        ["rollback", "linegroup"],
+        ["history", "linegroup"],
         ["import", "nowhere.pt", "--out", "o"],
     ],
 )

@@ -16,6 +16,7 @@ from linegroup.config import load_config
 from linegroup.distributed.batch_job import load_predict_job
 from linegroup.distributed.coco_job import load_job
 from linegroup.distributed.synth_job import load_synth_job
+from linegroup.promotion import load_promotion
 from linegroup.sources.coco import write_coco
 from linegroup.testing import random_sample
 
@@ -100,6 +101,8 @@ def test_every_recipe_is_one():
             load_job(path, {})
         elif path.stem == "synth":
             load_synth_job(path, {"out": "shards"})
+        elif path.stem == "promote":
+            load_promotion(path, (), {"version": "1"})
         elif path.stem == "predict":
             load_predict_job(path, {})
         elif path.stem == "evaluate":

@@ -54,6 +54,22 @@ def test_round_trip(folder):
     assert not artifact.build().training
 
 
+def test_it_says_what_it_was_trained_on(tmp_path):
+    digests = {"data.train": "a" * 64, "data.val": "b" * 64}
+    made = save_artifact(tmp_path / "a", make_model(), CONFIG, GroupingConfig(), {}, data=digests)
+    assert made.data == load_artifact(tmp_path / "a").data == digests
+
+
+def test_artifacts_of_before_say_nothing_of_their_data(folder):
+    index = json.loads((folder / "artifact.json").read_text())
+    del index["data"]
+    (folder / "artifact.json").write_text(json.dumps(index))
+    assert load_artifact(folder).data == {}
+    (folder / "artifact.json").write_text(json.dumps({**index, "data": ["a"]}))
+    with pytest.raises(UserError, match=r"artifact\.json"):
+        load_artifact(folder)
+
+
 def test_version_names_the_content(tmp_path):
     def version(seed, metrics, name=None):
         return save_artifact(tmp_path / "a", make_model(seed), CONFIG, GroupingConfig(), metrics, name).version

@@ -237,3 +237,16 @@ def test_training_is_bitwise_repeatable():
             optimizer.step()
         ends.append(model.state_dict())
     torch.testing.assert_close(*ends, rtol=0, atol=0)
+
+
+def test_low_precision_says_the_same_to_two_digits():
+    model = LineModel(ModelConfig(width=8, depth=2, heads=("embedding", "foreground", "crossing", "tangent"))).eval()
+    pixels = np.random.default_rng(5).integers(0, 256, (45, 61, 3), dtype=np.uint8)
+    exact = model.maps(pixels)
+    model.low_precision = True
+    fast = model.maps(pixels)
+    for name in ("embedding", "foreground", "crossing", "tangent"):
+        one, other = getattr(exact, name), getattr(fast, name)
+        assert other.dtype == np.float32
+        assert np.abs(one - other).max() < 0.05 * max(1, np.abs(one).max())
+    assert not np.array_equal(exact.embedding, fast.embedding)

@@ -19,7 +19,7 @@ from linegroup.images import ImageError
 from linegroup.model import LineModel
 from linegroup.predict import Predictor, change_grouping, is_done, write_prediction
 from linegroup.testing import draw_sample, parallel_lines, unpng
-from linegroup.training import tracking
+from linegroup.training import registry
 from linegroup.training.artifact import save_artifact
 from linegroup.wire import from_json
 
@@ -212,7 +212,7 @@ def test_without_a_model_the_grouper_link():
 
 
 def test_the_packaged_model_is_the_default(monkeypatch, artifact):
-    monkeypatch.setattr(tracking, "PRETRAINED_FOLDER", artifact)
+    monkeypatch.setattr(registry, "PRETRAINED_FOLDER", artifact)
     monkeypatch.setattr(linegroup.predict, "PRETRAINED_FOLDER", artifact)
     assert Predictor.load(device="cpu").version == Predictor.load("pretrained", "cpu").version == "v7"
 

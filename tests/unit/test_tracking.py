@@ -12,27 +12,15 @@ import torch
 from linegroup.config import GroupingConfig, TrackingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.model import LineModel
-from linegroup.training import tracking
+from linegroup.training import mlflow_access, registry, tracking
 from linegroup.training.artifact import Artifact, save_artifact
 from linegroup.training.code_version import git_commit
 
 CONFIG = load_config(None, ["model.width=4", "model.depth=1"])
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory) -> bytes:
-    """Made once: the tables take seconds."""
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    tracking.list_models(TrackingConfig(uri=f"sqlite:///{file}"))
-    return file.read_bytes()
-
-
 @pytest.fixture
-def where(tmp_path, empty_database, monkeypatch) -> TrackingConfig:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mlruns").mkdir()
-    (tmp_path / "mlruns" / "mlflow.db").write_bytes(empty_database)
+def where(mlflow_here) -> TrackingConfig:
     return TrackingConfig()
 
 
@@ -44,8 +32,8 @@ def artifact(folder: Path, seed: int = 0) -> Artifact:
 
 
 def client(config: TrackingConfig):
-    with tracking._environment():
-        return tracking._client(tracking.tracking_uri(config))
+    with mlflow_access.quiet_environment():
+        return mlflow_access.open_client(mlflow_access.tracking_uri(config))
 
 
 def run_with_model(where, tmp_path, name: str = "one", seed: int = 0) -> tuple[str, Artifact]:
@@ -61,10 +49,10 @@ def run_with_model(where, tmp_path, name: str = "one", seed: int = 0) -> tuple[s
 def test_where_runs_go(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert tracking.tracking_uri(TrackingConfig()) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    assert mlflow_access.tracking_uri(TrackingConfig()) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
-    assert tracking.tracking_uri(TrackingConfig()) == "http://server:5000"
-    assert tracking.tracking_uri(TrackingConfig(uri="sqlite:///x.db")) == f"sqlite:///{tmp_path}/x.db"
+    assert mlflow_access.tracking_uri(TrackingConfig()) == "http://server:5000"
+    assert mlflow_access.tracking_uri(TrackingConfig(uri="sqlite:///x.db")) == f"sqlite:///{tmp_path}/x.db"
 
 
 def test_what_a_run_holds(where, tmp_path):
@@ -118,23 +106,23 @@ def test_switched_off(tmp_path):
 
 def test_register_promote_list_show_resolve(where, tmp_path):
     run_id, made = run_with_model(where, tmp_path)
-    record = tracking.register(run_id)
+    record = registry.register(run_id)
     assert record == {"name": "linegroup", "version": "1", "run_id": run_id, "artifact_version": made.version}
     other_run, other = run_with_model(where, tmp_path, "two", seed=1)
-    assert tracking.register(other_run)["version"] == "2"
-    assert tracking.promote("linegroup", "1") == {
+    assert registry.register(other_run)["version"] == "2"
+    assert registry.promote("linegroup", "1") == {
         "name": "linegroup",
         "version": "1",
         "alias": "champion",
         "before": None,
     }
-    assert tracking.promote("linegroup", "2")["before"] == "1"
-    listed = tracking.list_models()
+    assert registry.promote("linegroup", "2")["before"] == "1"
+    listed = registry.list_models()
     assert [(row["version"], row["aliases"], row["metrics"]) for row in listed] == [
         ("2", ["champion"], {"best_val_ari": 0.5}),
         ("1", [], {"best_val_ari": 0.5}),
     ]
-    assert tracking.show_model("models:/linegroup@champion")["version"] == other.version
+    assert registry.show_model("models:/linegroup@champion")["version"] == other.version
     for reference, expected in [
         ("models:/linegroup@champion", other),
         ("models:/linegroup/1", made),
@@ -143,39 +131,39 @@ def test_register_promote_list_show_resolve(where, tmp_path):
     ]:
         from linegroup.training.artifact import load_artifact
 
-        assert load_artifact(tracking.resolve_model(reference)).version == expected.version
+        assert load_artifact(registry.resolve_model(reference)).version == expected.version
     json.dumps([record, listed])
 
 
 def test_registered_version_never_changes(where, tmp_path):
     """Also when the run that it came from is extended and logs another model."""
     run_id, made = run_with_model(where, tmp_path)
-    tracking.register(run_id)
+    registry.register(run_id)
     again, other = run_with_model(where, tmp_path, "one", seed=1)
     assert again == run_id
-    assert tracking.show_model("models:/linegroup/1")["version"] == made.version
-    assert tracking.show_model(run_id)["version"] == other.version
+    assert registry.show_model("models:/linegroup/1")["version"] == made.version
+    assert registry.show_model(run_id)["version"] == other.version
 
 
 def test_folder_is_registered_through_its_run_or_a_new_one(where, tmp_path):
     run_id, made = run_with_model(where, tmp_path)
-    assert tracking.register(str(made.path))["run_id"] == run_id
+    assert registry.register(str(made.path))["run_id"] == run_id
     lonely = artifact(tmp_path / "imported")
-    record = tracking.register(str(lonely.path), "other")
+    record = registry.register(str(lonely.path), "other")
     assert record["run_id"] not in (None, run_id)
-    assert tracking.show_model("models:/other/1")["version"] == lonely.version
+    assert registry.show_model("models:/other/1")["version"] == lonely.version
 
 
 def test_damaged_model_is_neither_registered_nor_promoted(where, tmp_path):
     run_id, _ = run_with_model(where, tmp_path)
-    tracking.register(run_id)
-    weights = tracking.resolve_model(run_id) / "weights.safetensors"
+    registry.register(run_id)
+    weights = registry.resolve_model(run_id) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(UserError, match=r"weights\.safetensors"):
-        tracking.register(run_id)
+        registry.register(run_id)
     with pytest.raises(UserError, match=r"weights\.safetensors"):
-        tracking.promote("linegroup", "1")
-    assert tracking.list_models()[0]["aliases"] == []
+        registry.promote("linegroup", "1")
+    assert registry.list_models()[0]["aliases"] == []
 
 
 @pytest.mark.parametrize(
@@ -184,14 +172,14 @@ def test_damaged_model_is_neither_registered_nor_promoted(where, tmp_path):
 )
 def test_unknown_models(where, reference):
     with pytest.raises(UserError) as error:
-        tracking.resolve_model(reference)
+        registry.resolve_model(reference)
     assert reference.split("/")[-1].split("@")[0] in str(error.value) or "artifact.json" in str(error.value)
 
 
 def test_run_without_a_model(where, tmp_path):
     tracker = tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
     with pytest.raises(UserError, match="holds no model"):
-        tracking.resolve_model(tracker.run_id or "")
+        registry.resolve_model(tracker.run_id or "")
 
 
 def test_server_that_fails_while_training(where, tmp_path, caplog, monkeypatch):
@@ -227,9 +215,9 @@ def test_only_training_is_told_to_switch_tracking_off(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     config = TrackingConfig(uri="http://127.0.0.1:9")
     for ask in (
-        lambda: tracking.list_models(config),
-        lambda: tracking.promote("linegroup", "1", config=config),
-        lambda: tracking.show_model("models:/linegroup@champion", config),
+        lambda: registry.list_models(config),
+        lambda: registry.promote("linegroup", "1", config=config),
+        lambda: registry.show_model("models:/linegroup@champion", config),
         lambda: tracking.initialise(config),
     ):
         with pytest.raises(UserError, match=r"127\.0\.0\.1:9.*MLFLOW_TRACKING_URI\.") as error:

@@ -18,7 +18,7 @@ import torch.multiprocessing as multiprocessing
 from linegroup.batches import BatchBuilder
 from linegroup.config import Config, load_config
 from linegroup.errors import UserError
-from linegroup.shards import load_manifest, save_manifest
+from linegroup.shards import ShardSet, load_manifest, save_manifest
 from linegroup.testing import random_sample
 from linegroup.training.artifact import load_artifact
 from linegroup.training.checkpoint import digest, load_checkpoint, save_checkpoint
@@ -100,6 +100,8 @@ def test_what_a_run_leaves(undisturbed):
     scores = [row["val_ari"] for row in rows if "val_ari" in row]
     assert artifact.metrics["val_ari"] == max(scores)
     assert artifact.metrics["best_step"] == best.step
+    digest = ShardSet(artifact.config.data.train).digest
+    assert artifact.data == {"data.train": digest, "data.val": digest}
 
 
 class Killed(Exception):
@@ -323,7 +325,6 @@ def make_stepper(config: Config) -> Stepper:
 
 def make_builder(config: Config, shards: Path, needs: frozenset[str]) -> BatchBuilder:
     from linegroup.plans import BatchPlan
-    from linegroup.shards import ShardSet
 
     samples = ShardSet(shards, "train")
     return BatchBuilder((samples,), BatchPlan((samples.row_group_sizes,), config.training.batch_size), config, needs)

@@ -42,6 +42,7 @@ def test_every_module_and_preset_is_inside(names):
         *package.rglob("*.py"),
         *package.rglob("*.yaml"),
         *(package / "pretrained").iterdir(),
+        *(package / "serving" / "web").iterdir(),
         package / "py.typed",
     ]
     missing = [str(path.relative_to(ROOT)) for path in wanted if str(path.relative_to(ROOT)) not in names]

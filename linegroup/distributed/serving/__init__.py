@@ -1,0 +1,1 @@
+"""The service on Ray Serve: HTTP interface, embedding and grouping as deployments that scale apart."""

@@ -1,0 +1,186 @@
+"""What the replicas of each deployment do. Plain classes: `application` makes deployments of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import ray
+import torch
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from ray import serve
+
+from linegroup.distributed.serving.draining import Draining
+from linegroup.distributed.serving.holder import ModelHolder
+from linegroup.distributed.serving.stages import Handle, RayStages
+from linegroup.distributed.serving.together import maps_together
+from linegroup.distributed.serving.workshop import Workshop
+from linegroup.model import LineModel
+from linegroup.sample import Maps
+from linegroup.serving.answers import Reply
+from linegroup.serving.api import build_api
+from linegroup.serving.loading import load_model
+from linegroup.serving.logs import configure_logs
+from linegroup.serving.schema import ModelInfo
+from linegroup.serving.settings import ServiceSettings
+from linegroup.serving.warming import warm_up
+from linegroup.serving.work import Order, Parcel, answer, embed
+
+MORE_PATIENCE_S = 10.0
+"""Work that goes on so long after the time of its request hangs."""
+
+BATCH_WAIT_S = 0.005
+"""How long a picture waits for others on a GPU."""
+
+_THREADS_PER_BATCH = 2
+
+Pixels = NDArray[np.uint8]
+Together = Callable[[tuple[LineModel, Pixels]], Coroutine[Any, Any, Maps | Exception]]
+
+
+class Replica:
+    """What all have in common: their share of CPUs, their log, their health.
+
+    Args:
+        settings: Of the service.
+        threads: Pictures that are worked on at the same time.
+    """
+
+    def __init__(self, settings: ServiceSettings, threads: int = 1) -> None:
+        configure_logs(settings.log_level)
+        use_cpus(assigned("CPU"))
+        self.workshop = Workshop(threads, settings.request_timeout_s + MORE_PATIENCE_S)
+
+    async def check_health(self) -> None:
+        """Asked by Serve, which replaces a replica that fails, or does not answer, three times."""
+        self.workshop.check()
+
+
+class Embedder(Replica):
+    """Decodes pictures, runs the network, chooses candidates.
+
+    Args:
+        settings: Of the service.
+        batch: Pictures that go through the network together on a GPU.
+    """
+
+    def __init__(self, settings: ServiceSettings, batch: int) -> None:
+        self.gpu = assigned("GPU") > 0
+        super().__init__(settings, threads=batch * _THREADS_PER_BATCH if self.gpu else 1)
+        self._together.set_max_batch_size(batch)  # type: ignore[attr-defined]
+        device = settings.model_device if settings.model_device != "auto" else ("cuda" if self.gpu else "cpu")
+        self.holder = ModelHolder(partial(load_model, device=device, emb_dim=settings.model_emb_dim))
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Load the model of `ModelChoice`: the first one, or another one in its place; requests go on meanwhile.
+
+        Raises:
+            Exception: the first one cannot be loaded. Later ones that cannot are refused and logged.
+        """
+        await asyncio.to_thread(self.holder.change, user_config)
+
+    async def embed(self, order: Order) -> Parcel:
+        """See `linegroup.serving.work.embed`."""
+        predictor = self.holder.current.predictor
+        if self.gpu and predictor.model is not None:
+            shared = _Shared(predictor.model, self._together, asyncio.get_running_loop())
+            predictor = replace(predictor, model=cast(LineModel, shared))
+        return await self.workshop.do(embed, predictor, order)
+
+    async def info(self) -> ModelInfo:
+        """What serves."""
+        return self.holder.current.info
+
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=BATCH_WAIT_S)
+    async def _together(self, asked: list[tuple[LineModel, Pixels]]) -> list[Maps | Exception]:
+        """Maps of pictures that came at about the same time; a model that was just replaced does its last ones."""
+        return await asyncio.to_thread(_by_model, asked)
+
+
+class _Shared:
+    """Stands in for a model: its pictures wait for others to go through the network with."""
+
+    def __init__(self, model: LineModel, together: Together, loop: asyncio.AbstractEventLoop) -> None:
+        self._model = model
+        self._together = together
+        self._loop = loop
+
+    def maps(self, pixels: Pixels) -> Maps:
+        """See `LineModel.maps`; called in a thread."""
+        found = asyncio.run_coroutine_threadsafe(self._together((self._model, pixels)), self._loop).result()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def _by_model(asked: Sequence[tuple[LineModel, Pixels]]) -> list[Maps | Exception]:
+    found: dict[int, Maps | Exception] = {}
+    for model in {id(model): model for model, _ in asked}.values():
+        members = [i for i, (each, _) in enumerate(asked) if each is model]
+        found |= dict(zip(members, maps_together(model, [asked[i][1] for i in members]), strict=True))
+    return [found[i] for i in range(len(asked))]
+
+
+class Clusterer(Replica):
+    """Groups and traces what was embedded, and writes the answer.
+
+    Args:
+        settings: Of the service.
+        methods: Groupers that are tried before any work is taken; None: all.
+    """
+
+    def __init__(self, settings: ServiceSettings, methods: Sequence[str] | None) -> None:
+        super().__init__(settings)
+        warm_up(load_model(device="cpu").predictor, methods)
+
+    async def answer(self, parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
+        """See `linegroup.serving.work.answer`."""
+        return await self.workshop.do(answer, parcel, kind, options)
+
+
+class Ingress(Replica):
+    """Takes requests: the HTTP interface of `linegroup.serving`, with the other deployments as its stages.
+
+    Args:
+        settings: Of the service.
+        embedder: Handle of `Embedder`.
+        clusterer: Handle of `Clusterer`.
+    """
+
+    def __init__(self, settings: ServiceSettings, embedder: Handle, clusterer: Handle) -> None:
+        super().__init__(settings)
+        self.settings = settings
+        self.stages = RayStages(embedder, clusterer, settings.retry_after_s)
+        self.draining = Draining()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        app = build_api(self.settings, self.stages)
+        app.add_middleware(self.draining.middleware)
+        return app
+
+    async def drain(self, seconds: float) -> int:
+        """Take no more requests and wait for those that are in.
+
+        Returns:
+            How many are left after that time.
+        """
+        return await self.draining.drain(seconds)
+
+
+def assigned(resource: str) -> float:
+    """How much of it this replica was given."""
+    given: dict[str, float] = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    return given.get(resource, 0.0)
+
+
+def use_cpus(cpus: float) -> None:
+    """Let torch and compiled loops use a replica's share of the machine, and no more."""
+    threads = max(1, int(cpus))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)

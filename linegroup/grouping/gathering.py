@@ -1,0 +1,94 @@
+"""Chains that follow each other from left to right, as lines.
+
+Which chain goes on in which is a path cover of least cost: every chain goes on in at most one, none runs back over
+the columns of the one before, and the widths of all gaps add up to the least. It is found as an assignment (Kuhn
+1955; SciPy), so the order of the chains does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from linegroup.grouping.chains import Chain, Looks
+
+COMMON, SLACK = 0.5, 4.0
+"""A chain may lie over this share of the next one's columns, or of its own, and so many pixels more."""
+
+DIFFERENT = 2.0
+"""Chains whose embeddings cost as much are not one line."""
+
+LINE, PART, PIECE = 0.3, 0.12, 0.05
+"""Shares of the plot: chains of a line are as wide together as the first, one as the second, and each as the third."""
+
+DASHED = 0.3
+"""What it costs, in widths of the plot, if a solid chain goes on in gaps alone."""
+
+TELLING = 40.0
+"""Pixels from which on a chain tells how dashed it is."""
+
+_NEVER = 1e6
+
+
+def gather(chains: Sequence[Chain], width: float, looks: Looks | None = None) -> list[list[Chain]]:
+    """Chains by line, the line with most ink first, its longest chain first; `[[]]` where there is no chain.
+
+    Args:
+        chains: Of one ink.
+        width: Of the plot, in pixels.
+        looks: What a model says of the ink.
+    """
+    if not chains:
+        return [[]]
+    score = np.array([max(np.ptp(c.points[:, 0]) + 1, 0.5 * len(c.points)) for c in chains])
+    least = max(width, float(score.max()))
+    order = np.argsort(-score, kind="stable")
+    kept = [chains[k] for k in order[score[order] >= PIECE * least]]
+    if not kept:
+        return [[]]
+    score = np.sort(score)[::-1]
+    rows = _rows(_costs(kept, least, looks))
+    wide = [score[row].sum() >= LINE * least and score[row].max() >= PART * least for row in rows]
+    # The longest chain is that of a line in any case.
+    lines = [[kept[k] for k in sorted(row)] for row, enough in zip(rows, wide, strict=True) if enough or 0 in row]
+    return sorted(lines, key=lambda line: -sum(len(chain.points) for chain in line))
+
+
+def _rows(costs: NDArray[np.float64]) -> list[list[int]]:
+    """Rows of numbers that follow each other, by `costs (n, n)` of one after the other; ending a row costs 1."""
+    count = len(costs)
+    ending = np.full((count, count), _NEVER)
+    np.fill_diagonal(ending, 1.0)
+    chosen = linear_sum_assignment(np.concatenate([costs, ending], axis=1))[1]
+    follows = {k: int(next_one) for k, next_one in enumerate(chosen) if next_one < count}
+    rows = []
+    for first in sorted(set(range(count)) - set(follows.values())):
+        rows.append([first])
+        while rows[-1][-1] in follows:
+            rows[-1].append(follows[rows[-1][-1]])
+    return rows
+
+
+def _costs(chains: Sequence[Chain], width: float, looks: Looks | None) -> NDArray[np.float64]:
+    """`(n, n)`: what it costs that a chain (row) goes on in another one (column)."""
+    first = np.array([chain.points[:, 0].min() for chain in chains])
+    last = np.array([chain.points[:, 0].max() for chain in chains])
+    wide = last - first + 1
+    ends = np.array([sorted((chain.points[0].tolist(), chain.points[-1].tolist())) for chain in chains])
+    over = last[:, None] - first + 1
+    after = (first + last)[:, None] < first + last
+    after &= over <= COMMON * np.minimum(wide[:, None], wide) + SLACK
+    costs = (np.linalg.norm(ends[:, None, 1] - ends[None, :, 0], axis=-1) + np.maximum(over, 0)) / width
+    length = np.array([len(chain.points) for chain in chains])
+    gaps = np.array([sum(chain.gaps) for chain in chains])
+    telling = np.minimum(length / TELLING, 1)
+    dashed = gaps / (length + gaps)
+    costs += DASHED * np.abs(dashed[:, None] - dashed) * telling[:, None] * telling
+    if looks is not None:
+        means = np.array([looks.mean(chain.points) for chain in chains])
+        one, other = np.nonzero(after)
+        after[one, other] = looks.cost(means[one], means[other]) < DIFFERENT
+    return np.where(after, costs, _NEVER)

@@ -1,0 +1,1 @@
+"""Choosing settings by trying them: of the grouping, on maps that are computed once."""

@@ -1,0 +1,131 @@
+"""A search for a whole method as plain data: what every training of it needs to know, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from linegroup.config import Config, Section, build_config, explain_settings, flat, settings_tree
+from linegroup.errors import UserError, unknown_name
+from linegroup.files import write_text
+from linegroup.training.data import validation_set
+from linegroup.training.loop import prepare_run, public
+from linegroup.tuning.objective import OBJECTIVES
+from linegroup.tuning.settings import SearchSettings
+from linegroup.tuning.spaces import Space, change, load_space
+
+SECTION = "search"
+_PLAN = "search.json"
+
+
+class SearchPlan(Section):
+    """Everything that a search is made of.
+
+    Attributes:
+        base: The configuration around which is searched.
+        settings: How.
+        space: What is tried.
+    """
+
+    base: Config
+    settings: SearchSettings
+    space: Space
+
+    @property
+    def out(self) -> Path:
+        """The folder."""
+        return Path(self.settings.out)
+
+    def folder(self, trial: str) -> Path:
+        """Where a training of the search keeps what it makes."""
+        return self.out / "trials" / trial
+
+    def config(self, values: Mapping[str, Any], trial: str) -> Config:
+        """The configuration of one training.
+
+        Raises:
+            UserError: the values exclude each other, or there is no such thing.
+        """
+        changed = change(self.base, self.space.settings(values, self.base))
+        training = changed.training.model_copy(
+            # The judge validates; the loop itself does so at its end only, as it must.
+            update={"out": str(self.folder(trial) / "run"), "eval_every": 10**9, "pictures": 0, "val_limit": 1}
+        )
+        tracking = changed.tracking.model_copy(update={"run_name": f"trial {trial}"})
+        return prepare_run(changed.model_copy(update={"training": training, "tracking": tracking}))
+
+
+def load_search(path: Path | None, overrides: Iterable[str]) -> tuple[Config, SearchSettings]:
+    """As `load_config`, for files and overrides that may have a section `search` beside those of a training.
+
+    Raises:
+        UserError: as `load_config`.
+    """
+    tree = settings_tree(path, overrides)
+    search = tree.pop(SECTION, None) or {}
+    try:
+        settings = SearchSettings.model_validate(search)
+    except ValidationError as error:
+        raise UserError(f"{SECTION}: {explain_settings(error, SearchSettings())}") from None
+    return build_config(tree, where=str(path) if path else "overrides"), settings
+
+
+def plan_search(config: Config, settings: SearchSettings) -> SearchPlan:
+    """Check a search before anything starts, and make it fit for other processes.
+
+    Raises:
+        UserError: no data to train or to judge on, a space that does not fit, several workers for one training, or
+            `search.out` holds another search.
+    """
+    if config.ray.num_workers > 1:
+        raise UserError(
+            f"ray.num_workers={config.ray.num_workers}: in a search each training is one process. Set it to 1,"
+            " give it search.cpus and search.gpus, and train the best one again with several workers."
+        )
+    if settings.objective not in OBJECTIVES:
+        raise unknown_name("objective", settings.objective, OBJECTIVES)
+    out = Path(settings.out).absolute()
+    training = config.training.model_copy(update={"out": str(out / "trials"), "resume": "auto"})
+    base = prepare_run(config.model_copy(update={"training": training}))
+    if validation_set(base.data) is None:
+        raise UserError("A search needs validation charts: name shards that have a val split, data.val=SHARDS.")
+    space = load_space(settings.space).of_heads(base.model.heads)
+    space.check(base)
+    load_space(settings.grouping_space).check(base, "grouping")
+    plan = SearchPlan(base=base, settings=settings.model_copy(update={"out": str(out)}), space=space)
+    _check_same(plan)
+    return plan
+
+
+def save_plan(plan: SearchPlan) -> None:
+    """Keep what `search.out` is a search of."""
+    write_text(plan.out / _PLAN, json.dumps(_fixed(plan), indent=1) + "\n")
+
+
+def _check_same(plan: SearchPlan) -> None:
+    path = plan.out / _PLAN
+    if not path.exists():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path} is damaged. Name another search.out.") from None
+    now = json.loads(json.dumps(_fixed(plan)))
+    other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if other:
+        raise UserError(
+            f"{plan.out} holds another search; different are {', '.join(other)}. Give the same command to go on with"
+            " it, or name another search.out."
+        )
+
+
+def _fixed(plan: SearchPlan) -> dict[str, Any]:
+    """What a search cannot change half-way; resources and the final tuning it can."""
+    free = {"out", "concurrent", "cpus", "gpus", "max_failures", "final_trials", "final_charts"}
+    settings = {f"{SECTION}.{k}": v for k, v in plan.settings.model_dump(mode="json").items() if k not in free}
+    base = {k: v for k, v in flat(public(plan.base)).items() if not k.startswith(("ray.", "tracking."))}
+    return {**settings, "space": plan.space.model_dump(mode="json"), **base}

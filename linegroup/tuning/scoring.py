@@ -1,0 +1,128 @@
+"""Scores of a grouping on many charts, in this process or in several."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import cv2
+
+from linegroup.config import DataConfig, GroupingConfig
+from linegroup.metrics import score
+from linegroup.shards import ShardSet
+from linegroup.tuning.charts import Chart, ChartGrouper, MapFolder
+from linegroup.tuning.objective import objective
+
+T = TypeVar("T")
+
+
+class Scorer(Protocol):
+    """Charts by number."""
+
+    def objective(self, name: str, config: GroupingConfig, charts: Sequence[int]) -> list[float]:
+        """The objective of each of the charts.
+
+        Raises:
+            UserError: the setting cannot be used on one of them.
+        """
+
+    def metrics(self, config: GroupingConfig, charts: Sequence[int]) -> list[dict[str, float]]:
+        """All scores of `METRICS` of each of the charts."""
+
+
+class ChartScorer:
+    """Charts in this process."""
+
+    def __init__(self, charts: Sequence[Chart]) -> None:
+        self._groupers = [ChartGrouper(chart) for chart in charts]
+
+    def objective(self, name: str, config: GroupingConfig, charts: Sequence[int]) -> list[float]:
+        """See `Scorer`."""
+        return [objective(name, self._groupers[i].chart, self._groupers[i].labels(config)) for i in charts]
+
+    def metrics(self, config: GroupingConfig, charts: Sequence[int]) -> list[dict[str, float]]:
+        """See `Scorer`."""
+        chosen = [self._groupers[i] for i in charts]
+        return [score(one.chart.truth, one.chart.lines, one.labels(config)) for one in chosen]
+
+
+class ProcessScorer:
+    """Charts spread over processes, each always in the same one, so that its trees are there; used as a context.
+
+    Args:
+        samples: Where the charts are.
+        folder: Where their maps are.
+        indices: Numbers of the charts in `samples`: chart i here is `indices[i]` there.
+        data: How the truth is drawn.
+        workers: Number of processes.
+    """
+
+    def __init__(
+        self, samples: ShardSet, folder: MapFolder, indices: Sequence[int], data: DataConfig, workers: int
+    ) -> None:
+        # Not forked: torch, Arrow and OpenCV have threads.
+        context = multiprocessing.get_context("spawn")
+        shares = [tuple(indices[k::workers]) for k in range(workers)]
+        self._pools = [
+            ProcessPoolExecutor(1, context, initializer=_open, initargs=(samples, folder, share, data))
+            for share in shares
+        ]
+
+    def __enter__(self) -> ProcessScorer:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        with ExitStack() as stack:
+            for pool in self._pools:
+                stack.callback(pool.shutdown, cancel_futures=True)
+
+    def objective(self, name: str, config: GroupingConfig, charts: Sequence[int]) -> list[float]:
+        """See `Scorer`."""
+        return self._spread(_objective, charts, name, config)
+
+    def metrics(self, config: GroupingConfig, charts: Sequence[int]) -> list[dict[str, float]]:
+        """See `Scorer`."""
+        return self._spread(_metrics, charts, config)
+
+    def _spread(self, work: Callable[..., list[T]], charts: Sequence[int], *given: Any) -> list[T]:
+        """The answers for the charts, in their order."""
+        count = len(self._pools)
+        shares = [[i for i in charts if i % count == k] for k in range(count)]
+        futures = [
+            pool.submit(work, *given, [i // count for i in share])
+            for pool, share in zip(self._pools, shares, strict=True)
+        ]
+        # All are waited for: where one has failed, the others must not be left busy with what nobody wants.
+        wait(futures)
+        found = {i: value for share, future in zip(shares, futures, strict=True) for i, value in _pairs(share, future)}
+        return [found[i] for i in charts]
+
+
+def _pairs(share: Sequence[int], future: Future[list[T]]) -> Iterator[tuple[int, T]]:
+    return zip(share, future.result(), strict=True)
+
+
+_scorer: ChartScorer | None = None
+"""In a process of a `ProcessScorer`: its charts."""
+
+
+def _open(samples: ShardSet, folder: MapFolder, indices: Sequence[int], data: DataConfig) -> None:
+    global _scorer
+    cv2.setNumThreads(1)
+    _scorer = ChartScorer([folder.chart(samples, index, data) for index in indices])
+
+
+def _objective(name: str, config: GroupingConfig, charts: Sequence[int]) -> list[float]:
+    assert _scorer is not None
+    return _scorer.objective(name, config, charts)
+
+
+def _metrics(config: GroupingConfig, charts: Sequence[int]) -> list[dict[str, float]]:
+    assert _scorer is not None
+    return _scorer.metrics(config, charts)

@@ -1,0 +1,76 @@
+"""Ways joined end to end to one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from linegroup.grouping.chains import Chain
+
+Points = NDArray[np.float64]
+Row = list[tuple[int, bool]]
+
+
+def end_to_end(chains: list[Chain]) -> Chain:
+    """One chain of all: in rounds, ends that are each other's nearest are joined."""
+    rows: list[Row] = [[(k, False)] for k in range(len(chains))]
+    places = np.array([point for chain in chains for point in (chain.points[0], chain.points[-1])])
+    closed = chains[0].closed
+    while len(rows) > 1:
+        links = _nearest(places)
+        rows, kept, closed = _join(rows, links)
+        places = places[kept]
+    turned = [chains[k].points[::-1] if back else chains[k].points for k, back in rows[0]]
+    return Chain(np.concatenate(turned), (), chains[0].thickness, closed)
+
+
+def _nearest(places: Points) -> list[tuple[int, int]]:
+    """Ends `(2n, 2)`, two of each row, that are each other's nearest; if there are none, those nearest of all."""
+    numbers = np.arange(len(places))
+    tree = cKDTree(places)
+    nearest = np.full(len(places), -1)
+    # A row's own other end, and ends in the same place, may be nearer.
+    near = tree.query(places, k=min(len(places), 4))[1]
+    other = near // 2 != (numbers // 2)[:, None]
+    found = other.any(axis=1)
+    nearest[found] = near[found, np.argmax(other[found], axis=1)]
+    # Of a row only the end that is nearer to another one counts, or rounds would make rings.
+    first = np.flatnonzero((nearest > numbers) & (nearest[nearest] == numbers))
+    if not len(first):
+        distance = np.where(nearest >= 0, np.hypot(*(places - places[nearest]).T), np.inf)
+        first = np.array([np.argmin(distance)])
+    return list(zip(first.tolist(), nearest[first].tolist(), strict=True))
+
+
+def _join(rows: list[Row], links: list[tuple[int, int]]) -> tuple[list[Row], list[int], bool]:
+    """Rows of rows, in the order of their first ones; the two ends that each keeps; whether the last one is a ring."""
+    mate = {a: b for link in links for a, b in (link, link[::-1])}
+    seen = [False] * len(rows)
+    joined: list[Row] = []
+    kept: list[int] = []
+    ring = False
+    for start in range(len(rows)):
+        if seen[start]:
+            continue
+        seen[start] = True
+        forward, backward = _walk(2 * start + 1, mate, seen), _walk(2 * start, mate, seen)
+        entered = [end ^ 1 for end in reversed(backward)] + [2 * start, *forward]
+        # Two linked at both ends are no ring.
+        ring = len(entered) > 2 and mate.get(entered[0]) == entered[-1] ^ 1
+        row: Row = []
+        for end in entered:
+            row += [(k, not back) for k, back in reversed(rows[end // 2])] if end % 2 else rows[end // 2]
+        joined.append(row)
+        kept += [entered[0], entered[-1] ^ 1]
+    return joined, kept, ring
+
+
+def _walk(leaving: int, mate: dict[int, int], seen: list[bool]) -> list[int]:
+    """The ends at which one row after the other is entered, leaving the first at `leaving`."""
+    entered = []
+    while leaving in mate and not seen[mate[leaving] // 2]:
+        entered.append(mate[leaving])
+        seen[entered[-1] // 2] = True
+        leaving = entered[-1] ^ 1
+    return entered

@@ -1,0 +1,104 @@
+"""The life of a model in a replica: the first must be good, later ones are refused while the one before serves."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from linegroup.config import Config, GroupingConfig, ModelConfig
+from linegroup.distributed.serving.holder import ModelHolder
+from linegroup.errors import UserError
+from linegroup.files import sha256_of
+from linegroup.model import LineModel
+from linegroup.serving.loading import load_model
+from linegroup.serving.stages import Overloaded
+from linegroup.serving.work import Order, answer, embed
+from linegroup.testing import two_crossing_lines
+from linegroup.training.artifact import WEIGHTS, save_artifact
+
+CONFIG = Config(model=ModelConfig(width=8, depth=2, emb_dim=4, heads=("embedding", "foreground")))
+GROUPING = GroupingConfig(method="dbscan", candidates="non_white")
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    """Two good models and bad ones of every kind."""
+    folder = tmp_path_factory.mktemp("models")
+    for number, name in enumerate(("first", "second")):
+        torch.manual_seed(number)
+        save_artifact(folder / name, LineModel(CONFIG.model), CONFIG, GROUPING, {}, name)
+    for name in ("truncated", "infinite", "changed"):
+        shutil.copytree(folder / "second", folder / name)
+    cut = folder / "truncated" / WEIGHTS
+    cut.write_bytes(cut.read_bytes()[:-100])
+    # Weights that are finite, with hashes that are right, whose maps are not: only trying it out shows that.
+    weights = load_file(folder / "second" / WEIGHTS)
+    huge = {name: torch.full_like(values, 1e30) if "conv" in name else values for name, values in weights.items()}
+    save_file(huge, folder / "infinite" / WEIGHTS, metadata={"format": "pt"})
+    index = folder / "infinite" / "artifact.json"
+    tree = json.loads(index.read_text())
+    tree["sha256"][WEIGHTS] = sha256_of(folder / "infinite" / WEIGHTS)
+    index.write_text(json.dumps(tree))
+    (folder / "changed" / "grouping.json").write_text("{}")
+    return folder
+
+
+def holder() -> ModelHolder:
+    return ModelHolder(lambda reference: load_model(reference, "cpu"))
+
+
+def test_nothing_serves_before_the_first():
+    with pytest.raises(Overloaded):
+        _ = holder().current
+
+
+def test_change_in_place(artifacts):
+    held = holder()
+    assert held.change({"model_uri": str(artifacts / "first")})
+    before = held.current
+    assert held.change({"model_uri": str(artifacts / "second"), "reload": 1})
+    assert (before.info.version, held.current.info.version) == ("first", "second")
+    # Who has taken the one before goes on with it.
+    parcel = embed(before.predictor, Order(two_crossing_lines().image, kind="cluster"))
+    assert answer(parcel, "cluster", {}).model.version == "first"
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"model_uri": "truncated"},
+        {"model_uri": "infinite"},
+        {"model_uri": "changed"},
+        {"model_uri": "missing"},
+        {"model_uri": "first", "typo": 1},
+    ],
+    ids=str,
+)
+def test_bad_model_is_refused_and_the_one_before_serves_on(artifacts, choice, caplog):
+    held = holder()
+    assert held.change({"model_uri": str(artifacts / "first")})
+    serving = held.current
+    with caplog.at_level(logging.ERROR):
+        assert not held.change({**choice, "model_uri": str(artifacts / choice["model_uri"])})
+    assert held.current is serving
+    assert "refused" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["truncated", "infinite", "changed", "missing"])
+def test_first_model_must_be_good(artifacts, name):
+    held = holder()
+    with pytest.raises(UserError):
+        held.change({"model_uri": str(artifacts / name)})
+    with pytest.raises(Overloaded):
+        _ = held.current
+
+
+def test_maps_of_the_bad_model_are_what_is_wrong(artifacts):
+    """The files are in order: it is the trial that refuses."""
+    loaded = load_model(str(artifacts / "infinite"), "cpu")
+    maps = loaded.predictor.model.maps(np.full((16, 16, 3), 200, dtype=np.uint8))
+    assert not np.isfinite(maps.embedding).all()

@@ -1,0 +1,245 @@
+"""The stages on Ray without Ray: retries, errors, giving up, health; handles are played."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OwnerDiedError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from linegroup.distributed.serving.draining import Draining
+from linegroup.distributed.serving.stages import RayStages, cause_of
+from linegroup.distributed.serving.workshop import Stuck, Workshop
+from linegroup.images import TooManyPixels
+from linegroup.serving.schema import ModelInfo
+from linegroup.serving.stages import Overloaded
+from linegroup.serving.work import Late, Order
+
+ORDER = Order(b"picture")
+INFO = ModelInfo(name="m", version="1", metrics={}, parameters={})
+
+
+class Response:
+    """As a `DeploymentResponse`: awaited once, cancelled from outside."""
+
+    def __init__(self, outcome):
+        self.outcome = outcome
+        self.cancelled = False
+
+    def __await__(self):
+        return self._wait().__await__()
+
+    async def _wait(self):
+        outcome = self.outcome
+        if isinstance(outcome, Response):
+            outcome = await outcome
+        if outcome is None:
+            await asyncio.Event().wait()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def cancel(self):
+        self.cancelled = True
+
+
+class Method:
+    """A method of a handle that answers with one outcome after the other."""
+
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
+        self.calls = []
+        self.responses = []
+
+    def remote(self, *args):
+        self.calls.append(args)
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        self.responses.append(Response(outcome))
+        return self.responses[-1]
+
+
+class Handle:
+    def __init__(self, **methods):
+        vars(self).update(methods)
+
+
+def stages(embed=("parcel",), answer=("reply",), info=(INFO,)):
+    embedder = Handle(embed=Method(*embed), info=Method(*info))
+    clusterer = Handle(answer=Method(*answer))
+    return RayStages(embedder, clusterer, retry_after_s=7), embedder, clusterer
+
+
+def in_task(error: Exception) -> RayTaskError:
+    """As Ray raises what a replica raised: of both types, the message a whole traceback."""
+    return RayTaskError("answer", "Traceback (most recent call last): secret", error).as_instanceof_cause()
+
+
+def upstream() -> RayServeException:
+    error = RayServeException("an upstream actor died")
+    error.__cause__ = ActorDiedError()
+    return error
+
+
+def owner_died() -> OwnerDiedError:
+    return OwnerDiedError("00" * 28, None, "")
+
+
+LOST = [ActorDiedError, ActorUnavailableError, lambda: in_task(ActorDiedError()), upstream, owner_died]
+
+
+def unavailable(make):
+    return make("gone", None) if make is ActorUnavailableError else make()
+
+
+@pytest.mark.parametrize("make", LOST)
+def test_picture_is_done_again_when_a_replica_dies(make):
+    subject, embedder, clusterer = stages(answer=(unavailable(make), unavailable(make), "reply"))
+    assert asyncio.run(subject.run(ORDER)) == "reply"
+    assert len(embedder.embed.calls) == 3
+    # The embedder's response itself is handed on, not what is in it.
+    assert [call[0] for call in clusterer.answer.calls] == embedder.embed.responses
+
+
+def test_retries_are_bounded():
+    subject, embedder, _ = stages(answer=(ActorDiedError(),))
+    with pytest.raises(Overloaded) as caught:
+        asyncio.run(subject.run(ORDER))
+    assert len(embedder.embed.calls) == 3
+    assert caught.value.retry_after_s == 7
+
+
+MISTAKES = [TooManyPixels("too large"), Late("late"), ValueError("a bug"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
+def test_other_errors_are_not_retried(error):
+    subject, embedder, _ = stages(answer=(in_task(error),))
+    with pytest.raises(type(error)):
+        asyncio.run(subject.run(ORDER))
+    assert len(embedder.embed.calls) == 1
+
+
+def test_users_error_is_told_as_it_was_raised():
+    """Ray's own message of it is a traceback, with paths of ours."""
+    subject, *_ = stages(answer=(in_task(TooManyPixels("too large")),))
+    with pytest.raises(TooManyPixels) as caught:
+        asyncio.run(subject.run(ORDER))
+    assert str(caught.value) == "too large"
+    assert type(caught.value) is TooManyPixels
+
+
+def test_full_queues_are_an_overload():
+    subject, *_ = stages(answer=(BackPressureError(9, 9),))
+    with pytest.raises(Overloaded) as caught:
+        asyncio.run(subject.run(ORDER))
+    assert caught.value.retry_after_s == 7
+
+
+def test_both_stages_are_told_when_nobody_waits():
+    subject, embedder, clusterer = stages(answer=(None,))
+
+    async def leave():
+        async with asyncio.timeout(0.05):
+            await subject.run(ORDER)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(leave())
+    assert embedder.embed.responses[0].cancelled
+    assert clusterer.answer.responses[0].cancelled
+
+
+def test_ready_by_the_model_alone():
+    subject, embedder, _ = stages(info=(in_task(Overloaded("No model is loaded yet.")), INFO))
+    assert not asyncio.run(subject.ready())
+    assert asyncio.run(subject.ready())
+    embedder.info.outcomes = [ActorDiedError()]
+    assert asyncio.run(subject.ready()), "a busy service, asked again at once, is still ready"
+
+
+def test_no_replica_is_not_ready(monkeypatch):
+    monkeypatch.setattr("linegroup.distributed.serving.stages._ASK_S", 0.05)
+    subject, *_ = stages(info=(None,))
+    assert not asyncio.run(subject.ready())
+    with pytest.raises(Overloaded):
+        asyncio.run(subject.info())
+
+
+def test_cause_of_what_is_unknown_is_itself():
+    error = RuntimeError("x")
+    assert cause_of(error) is error
+    wrapped = in_task(KeyError("x"))
+    assert cause_of(wrapped) is wrapped
+
+
+def test_work_that_hangs_is_unhealthy():
+    release = threading.Event()
+
+    async def scene():
+        shop = Workshop(1, 0.1)
+        shop.check()
+        doing = asyncio.ensure_future(shop.do(release.wait, 20))
+        await asyncio.sleep(0.3)
+        with pytest.raises(Stuck):
+            shop.check()
+        release.set()
+        assert await doing
+        shop.check()
+
+    asyncio.run(scene())
+
+
+def test_waiting_work_is_given_up_and_begun_work_ends():
+    begun, release, done = threading.Event(), threading.Event(), []
+
+    def work(name):
+        begun.set()
+        release.wait(20)
+        done.append(name)
+
+    async def scene():
+        shop = Workshop(1, 60)
+        first, second = (asyncio.ensure_future(shop.do(work, name)) for name in "ab")
+        await asyncio.to_thread(begun.wait, 20)
+        first.cancel()
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert not first.done(), "the replica is not free before the work has ended"
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(scene())
+    assert done == ["a"]
+
+
+def test_draining_finishes_what_is_in_and_refuses_what_comes():
+    async def scene():
+        draining, release = Draining(), asyncio.Event()
+
+        async def app(scope, receive, send):
+            await release.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        around = draining.middleware(app)
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        inside = asyncio.ensure_future(around({"type": "http"}, None, send))
+        await asyncio.sleep(0)
+        assert await draining.drain(0.05) == 1
+        await around({"type": "http"}, None, send)
+        headers = dict(sent[0]["headers"])
+        assert (sent[0]["status"], headers[b"retry-after"]) == (503, b"5")
+        ending = asyncio.ensure_future(draining.drain(30))
+        started = time.monotonic()
+        release.set()
+        assert await ending == 0
+        assert time.monotonic() - started < 10
+        await inside
+        assert sent[-1]["status"] == 200
+
+    asyncio.run(scene())

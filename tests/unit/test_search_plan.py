@@ -1,0 +1,155 @@
+"""The search for a method, as far as it goes without Ray: its plan, and how a network in training is judged."""
+
+import json
+
+import pytest
+import torch
+
+from linegroup.errors import UserError
+from linegroup.model import LineModel
+from linegroup.testing import random_sample
+from linegroup.training.artifact import load_artifact
+from linegroup.training.checkpoint import Checkpoint
+from linegroup.training.runtime import Runtime
+from linegroup.tuning.judging import Judge
+from linegroup.tuning.plans import SearchPlan, load_search, plan_search, save_plan
+from linegroup.tuning.settings import SearchSettings
+
+TINY = [
+    "model.width=4",
+    "model.depth=1",
+    "model.emb_dim=2",
+    "augment.crop=[24, 32]",
+    "training.batch_size=2",
+    "training.max_steps=4",
+    "tracking.enabled=false",
+    "ray.num_workers=0",
+]
+SPACE = """
+parameters:
+  - {key: model.emb_dim, choices: [2, 4]}
+  - {key: loss.delta_d, low: 1.0, high: 3.0}
+"""
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, make_shard_folder):
+    samples = [random_sample(i, (30 + i, 40), 2) for i in range(1, 9)]
+    return make_shard_folder(tmp_path_factory.mktemp("search") / "shards", {"train": samples[:4], "val": samples[4:]})
+
+
+@pytest.fixture
+def planned(shards, tmp_path):
+    (tmp_path / "space.yaml").write_text(SPACE)
+
+    def make(*overrides: str) -> SearchPlan:
+        search = [
+            f"search.out={tmp_path / 'out'}",
+            f"search.space={tmp_path / 'space.yaml'}",
+            "search.grouping_trials=4",
+        ]
+        return plan_search(*load_search(None, [*TINY, f"data.train={shards}", *search, *overrides]))
+
+    return make
+
+
+def test_settings_stand_beside_those_of_training(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("training: {lr: 0.1}\nsearch: {trials: 7, gpus: 0.5}\n")
+    config, search = load_search(tmp_path / "recipe.yaml", ["search.trials=9", "model.width=4"])
+    assert (config.training.lr, config.model.width) == (0.1, 4)
+    assert search == SearchSettings(trials=9, gpus=0.5)
+    with pytest.raises(UserError, match=r"trails.*trials"):
+        load_search(None, ["search.trails=9"])
+    with pytest.raises(UserError, match=r"training.lrr"):
+        load_search(None, ["training.lrr=9"])
+
+
+def test_a_plan_survives_the_way_to_other_processes(planned):
+    plan = planned("ray.num_workers=1")
+    again = SearchPlan.model_validate_json(plan.model_dump_json())
+    assert again == plan
+    values = {"model.emb_dim": 4, "loss.delta_d": 2.5}
+    config = again.config(values, "abc")
+    assert (config.model.emb_dim, config.loss.delta_d) == (4, 2.5)
+    assert config.model.width == 4
+    assert config.training.out == str(plan.folder("abc") / "run")
+    assert config.tracking.run_name == "trial abc"
+
+
+def test_the_first_training_is_the_configuration_itself(planned):
+    plan = planned("loss.delta_d=1.25")
+    config = plan.config(plan.space.values({}, plan.base), "first")
+    assert (config.model, config.loss) == (plan.base.model, plan.base.loss)
+
+
+def test_the_same_folder_holds_one_search(planned):
+    plan = planned()
+    save_plan(plan)
+    assert planned("search.cpus=2", "search.final_trials=5").settings.cpus == 2
+    with pytest.raises(UserError, match=r"different are search.trials, training.lr"):
+        planned("search.trials=3", "training.lr=0.5")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("ray.num_workers=2", "one process"),
+        ("search.space=nowhere", "packaged space"),
+        ("search.objective=best", "objective"),
+        ("search.grouping_space=training", r"grouping\.\*"),
+        ("data.train=synth:charts", "validation charts"),
+    ],
+)
+def test_what_cannot_be_searched(planned, override, said):
+    with pytest.raises(UserError, match=said):
+        planned(override)
+
+
+def state_of(config, step: int, seed: int) -> Checkpoint:
+    torch.manual_seed(seed)
+    model = LineModel(config.model, config.loss)
+    return Checkpoint(step, 0, {}, dict(model.state_dict()), {}, {}, None, {})
+
+
+def test_the_best_network_is_kept_with_its_grouping(planned, monkeypatch):
+    plan = planned("grouping.candidates=non_background")
+    config, folder = plan.config({}, "one"), plan.folder("one")
+    judge = Judge(config, plan.settings, folder)
+    worth = {1: 0.4, 2: 0.7, 3: 0.6}
+    begun = []
+
+    import linegroup.tuning.judging as judging
+
+    search = judging.search_grouping
+
+    def weighed(config, *given, **named):
+        begun.append(config.grouping)
+        found = search(config, *given, **named)
+        best = found.best.__class__(0, "complete", worth[len(begun)], 4, 0.0)
+        return found.__class__(found.grouping.changed({"min_pixels": 10 + len(begun)}), (best,), 0)
+
+    monkeypatch.setattr(judging, "search_grouping", weighed)
+    for step in (1, 2, 3):
+        judgement, scores = judge(state_of(config, step, step), Runtime())
+        assert judgement.objective == worth[step]
+        assert {"val_ari", "val_line_f1"} <= scores.keys()
+    assert judgement.best == 0.7
+    kept = load_artifact(folder / "artifact")
+    assert kept.metrics["step"] == 2
+    assert kept.grouping.min_pixels == 12
+    for name, value in state_of(config, 2, 2).model.items():
+        torch.testing.assert_close(kept.weights[name], value, rtol=0, atol=0)
+    # Each search begins with the best so far; the first with the configuration.
+    assert [grouping.min_pixels for grouping in begun] == [config.grouping.min_pixels, 11, 12]
+    # One that goes on knows where it stood.
+    assert Judge(config, plan.settings, folder).last == judgement
+    assert json.loads((folder / "judged.json").read_text())["best"] == 0.7
+
+
+def test_packaged_searches_load():
+    from pathlib import Path
+
+    recipes = sorted((Path(__file__).parents[2] / "tune" / "recipes").glob("*.yaml"))
+    assert [path.stem for path in recipes] == ["cluster", "laptop"]
+    for path in recipes:
+        load_search(path, [])

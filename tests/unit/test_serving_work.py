@@ -1,0 +1,169 @@
+"""What a replica does: the same as `predict`, within bounds, in plain data."""
+
+import json
+import pickle
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from linegroup.config import GroupingConfig
+from linegroup.errors import UserError
+from linegroup.grouping import GROUPERS, group_field
+from linegroup.images import ImageError, TooManyPixels, UnknownFormat, decode, encode_png
+from linegroup.predict import Predictor
+from linegroup.sample import Field, Groups
+from linegroup.serving.digits import json_rows
+from linegroup.serving.limits import Limits, within
+from linegroup.serving.stages import Overloaded
+from linegroup.serving.thinning import group_thinned
+from linegroup.serving.work import Late, Order, answer, embed, plain_name
+from linegroup.wire import to_json
+
+
+def without_times(text):
+    tree = json.loads(text)
+    tree.pop("timings_ms")
+    return tree
+
+
+def test_lines_are_those_of_predict(tiny_predictor, chart_png):
+    reply = answer(embed(tiny_predictor, Order(chart_png, "a.png")), "lines", {})
+    expected = without_times(to_json(tiny_predictor.predict_bytes(chart_png, "a.png").document))
+    found = without_times(reply.body)
+    expected["parameters"] = found["parameters"]
+    assert found == expected
+    assert found["lines"]
+    assert (reply.lines, reply.model.version) == (len(found["lines"]), "7")
+
+
+@pytest.mark.parametrize("method", sorted(GROUPERS))
+def test_parcels_travel_and_hold_candidates_only(tiny_predictor, chart_png, method):
+    parcel = embed(tiny_predictor, Order(chart_png, overrides={"method": method, "most_clusters": 3}))
+    packed = pickle.dumps(parcel, protocol=5)
+    again = pickle.loads(packed)
+    assert len(packed) < 80 * len(parcel.positions) + 4000
+    tree = json.loads(answer(again, "cluster", {}).body)
+    direct = group_field(parcel.field(), GroupingConfig.model_validate(parcel.grouping))
+    assert tree["num_clusters"] == direct.count
+    assert tree["meta"]["parameters"]["method"] == method
+
+
+def test_clusters_hold_every_candidate_with_its_colour(tiny_predictor, chart_png):
+    tree = json.loads(answer(embed(tiny_predictor, Order(chart_png)), "cluster", {}).body)
+    pixels = decode(chart_png).pixels
+    for number, points in tree["clusters"].items():
+        xs, ys = np.array(points).T
+        assert pixels[ys, xs].tolist() == tree["cluster_pixel_values"][number]
+    found = {tuple(p) for points in [*tree["clusters"].values(), tree["noise"]] for p in points}
+    assert len(found) == tree["meta"]["num_candidates"]
+    assert tree["meta"]["image"]["width"] == 140
+
+
+def test_parcels_change_no_number(tiny_predictor, chart_png):
+    sent = tiny_predictor.embed(decode(chart_png).pixels)
+    received = pickle.loads(pickle.dumps(embed(tiny_predictor, Order(chart_png)), protocol=5)).field()
+    for name in sent.__dataclass_fields__:
+        assert np.array_equal(getattr(received, name), getattr(sent, name)), name
+
+
+def test_what_goes_wrong_survives_pickling():
+    for error in (UserError("a"), ImageError("b"), TooManyPixels("c"), UnknownFormat("d"), Late("e")):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+    again = pickle.loads(pickle.dumps(Overloaded("busy", 3)))
+    assert (str(again), again.retry_after_s) == ("busy", 3)
+
+
+def test_nobody_works_when_nobody_waits(tiny_predictor, chart_png):
+    with pytest.raises(Late):
+        embed(tiny_predictor, Order(chart_png, deadline=time.time() - 1))
+    parcel = replace(embed(tiny_predictor, Order(chart_png)), deadline=time.time() - 1)
+    with pytest.raises(Late):
+        answer(parcel, "lines", {})
+
+
+def test_more_pixels_than_allowed(tiny_predictor, chart_png):
+    with pytest.raises(TooManyPixels):
+        embed(tiny_predictor, Order(chart_png, max_pixels=1000))
+
+
+@pytest.mark.parametrize("candidates", ["all_pixels", "non_white", "model"])
+def test_a_page_that_is_all_candidates_is_refused_before_it_is_copied(tiny_predictor, candidates):
+    page = encode_png(np.full((100, 100, 3), 90, dtype=np.uint8))
+    overrides = {"candidates": candidates, "foreground_threshold": 0.0}
+    with pytest.raises(UserError, match="10,000 pixels are candidates"):
+        embed(tiny_predictor, Order(page, overrides=overrides, limits=Limits(max_candidates=5_000)))
+
+
+def test_limits_hold_whatever_is_asked_for():
+    for method in GROUPERS:
+        asked = GroupingConfig(
+            method=method, max_work=0, over_work="error", min_samples=1e6, auto_eps_k=10**9, max_candidate_points=10**9
+        )
+        used = within(asked, Limits())
+        assert 0 < used.max_work <= Limits().max_work
+        assert used.over_work == "sample"
+        assert used.max_candidate_points <= Limits().max_candidate_points
+        assert used.auto_eps_k <= 1000
+        assert used.method != "hdbscan" or used.min_samples <= 1000
+
+
+def scattered(labels, size=(40, 60)):
+    ys, xs = np.nonzero(labels)
+    count = len(ys)
+    positions = np.stack([xs, ys], axis=1).astype(np.int32)
+    features = np.eye(4, dtype=np.float32)[labels[ys, xs]]
+    return Field(positions, features, np.ones(count, np.float32), np.zeros((count, 3), np.float32), size)
+
+
+def test_of_many_candidates_a_sample_is_grouped_and_the_rest_goes_with_it():
+    truth = np.zeros((40, 60), dtype=int)
+    truth[5:9, 2:58], truth[20:24, 2:58], truth[33:36, 2:58] = 1, 2, 3
+    field = scattered(truth)
+    config = GroupingConfig(method="dbscan", eps=0.5, min_samples=5)
+    groups = group_thinned(field, config, 120)
+    xs, ys = field.positions.T
+    assert np.array_equal(groups.labels, truth[ys, xs])
+    assert "120 of 616" in groups.notes[0]
+    assert group_thinned(field, config, 616).notes == ()
+
+
+def test_dust_and_pages_are_not_traced():
+    limits = Limits(max_lines=3, max_trace_work=1000)
+    labels = np.zeros((40, 60), dtype=int)
+    labels[::2, ::2] = 1
+    dust = scattered(labels)
+    with pytest.raises(UserError, match=r"600 pixels in 600 pieces.*cluster"):
+        limits.check_lines(dust, Groups(np.ones(600, np.int32), np.ones(1, np.float32)))
+    with pytest.raises(UserError, match="4 lines were found, at most 3"):
+        limits.check_lines(dust, Groups((np.arange(600) % 4 + 1).astype(np.int32), np.ones(4, np.float32)))
+    Limits().check_lines(dust, Groups(np.ones(600, np.int32), np.ones(1, np.float32)))
+
+
+@pytest.mark.parametrize(
+    "table", [np.zeros((0, 2), int), np.array([[0, 7], [123, 9]]), np.array([[255, 0, 3]], np.uint8)]
+)
+def test_digits(table):
+    assert json_rows(table) == json.dumps(table.tolist(), separators=(",", ":")).encode()
+
+
+def test_digits_of_many_rows():
+    table = np.random.default_rng(0).integers(0, 70_000, (300_000, 2)).astype(np.int32)
+    assert json.loads(json_rows(table)) == table.tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [("../../etc/passwd", "passwd"), ("C:\\x\\a.png", "a.png"), ("a\x00\nb.png", "a\ufffd\ufffdb.png"), ("", "")],
+)
+def test_names_lose_folders_and_control_characters(given, plain):
+    assert plain_name(given) == plain
+
+
+def test_without_a_model(chart_png):
+    predictor = Predictor.without_model(GroupingConfig(method="link", candidates="non_background"))
+    assert answer(embed(predictor, Order(chart_png)), "lines", {}).lines == 2
+    with pytest.raises(UserError, match="needs a model"):
+        answer(embed(predictor, Order(chart_png, overrides={"method": "dbscan"})), "cluster", {})
