@@ -22,6 +22,7 @@ from linegroup.distributed.batch_input import Entry, read_entries
 from linegroup.errors import UserError
 from linegroup.grouping import group_field
 from linegroup.predict import Predictor
+from linegroup.serving.limits import Limits
 from linegroup.serving.work import Order, Parcel, embed
 from linegroup.vectors.records import line_records
 from linegroup.wire import ImageRecord, LinesDocument, ModelRecord
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 READERS = 4
 """Threads that read pictures ahead, per embedding process: object stores answer late."""
+
+_NO_LIMITS = Limits(max_candidates=2**62)
 
 _Result = TypeVar("_Result")
 
@@ -141,10 +144,10 @@ def _embedded(predictor: Predictor, entry: Entry, row: Row) -> tuple[Row, bytes]
     if isinstance(entry.content, str):
         return replace(row, error=entry.content), b""
     try:
-        parcel = embed(predictor, Order(entry.content, name=entry.path))
+        parcel = embed(predictor, Order(entry.content, name=entry.path, limits=_NO_LIMITS))
     except Exception as error:
         return _failed(row, error), b""
-    # The limits of an order are for clients that nobody knows; here the model's own settings hold.
+    # An order's limits are for clients that nobody knows; here the settings hold as they are.
     parcel = replace(parcel, grouping=predictor.grouping.model_dump(mode="json"))
     return row, pickle.dumps(parcel, protocol=pickle.HIGHEST_PROTOCOL)
 

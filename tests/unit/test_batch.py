@@ -126,7 +126,7 @@ def test_rows_are_the_predictors_documents(pictures, tmp_path):
 
 @pytest.mark.parametrize("chart", ["0021.png", "0022.png"])
 def test_lines_of_real_charts_with_the_packaged_model(chart, tmp_path):
-    """Through half precision between the stages: the very lines of the Predictor."""
+    """From stage to stage: the very lines of the Predictor."""
     predict_batch_serial(job_for(REAL / chart, tmp_path / "out", model=None, overrides=()))
     (row,) = rows_of(tmp_path / "out")
     expected = Predictor.load(device="cpu").predict_file(REAL / chart).document
