@@ -135,7 +135,9 @@ def test_ctrl_c_of_processes_leaves_nothing_half_done(tmp_path, words):
     """A terminal sends it to all processes of the group."""
     write_pictures(tmp_path / "scans", 400)
     arguments = ["linegroup", "predict", "scans", "--out", "lines", "--workers", "2", *words, *COLOUR]
-    code = f"import sys; sys.argv = {arguments!r}; from linegroup.cli import main; main()"
+    # What runs in the background of a script is born deaf to it.
+    hearing = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = f"{hearing}import sys; sys.argv = {arguments!r}; from linegroup.cli import main; main()"
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     process = subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True, env=clean
