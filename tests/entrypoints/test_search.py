@@ -13,7 +13,7 @@ import pytest
 from linegroup.errors import UserError
 from linegroup.predict import Predictor
 from linegroup.testing import random_sample
-from linegroup.training import tracking
+from linegroup.training import mlflow_access, registry
 from linegroup.training.artifact import load_artifact
 from linegroup.tuning.plans import load_search, plan_search
 
@@ -53,8 +53,8 @@ def arguments(shards: Path, out: Path, other: str, *overrides: str) -> list[str]
 
 
 def runs_of(config) -> list:
-    with tracking._environment():
-        client = tracking._client(tracking.tracking_uri(config))
+    with mlflow_access.quiet_environment():
+        client = mlflow_access.open_client(mlflow_access.tracking_uri(config))
         experiment = client.get_experiment_by_name("linegroup")
         return client.search_runs([experiment.experiment_id])
 
@@ -95,7 +95,7 @@ def test_a_search_with_a_training_that_fails(shards, tmp_path, ray_session):
     assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}
     assert all("train_total" in run.data.metrics for run in children if run.info.status == "FINISHED")
     assert parents[0].data.metrics["objective"] == pytest.approx(best.objective)
-    assert tracking.resolve_model(search.run_id, plan.base.tracking)
+    assert registry.resolve_model(search.run_id, plan.base.tracking)
 
 
 @pytest.mark.slow
