@@ -188,7 +188,7 @@ def running(name: str, command: list[str], ready: str, fields: dict[str, str]) -
         port = free.getsockname()[1]
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     with (
-        subprocess.Popen([*command, str(port)], stderr=subprocess.DEVNULL) as process,
+        subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,
         httpx.Client(timeout=ANSWER_S, limits=limits) as client,
     ):
         try:
