@@ -144,7 +144,7 @@ def find_hairs(strokes: Strokes) -> Mask:
         there = order[np.minimum(first + rank, len(order) - 1)]
         alone = (ends[there] == np.arange(strokes.junctions)) & (longest <= HAIR)
         short[there[alone] // 2] = False
-    return short
+    return np.asarray(short)
 
 
 def stroke_lengths(strokes: Strokes) -> NDArray[np.float64]:

@@ -103,10 +103,10 @@ def _farthest(ground: Ground, away: NDArray[np.float32]) -> NDArray[np.int64]:
     far = np.flatnonzero(near & (away > ground.reach + UNREACHED))
     far = far[(ground.nodes[far] % ground.scale == 0).all(axis=1)]
     if not len(far):
-        return far
+        return np.asarray(far)
     name_pieces(ground.nodes, ground.at, near, piece)
     order = far[np.lexsort((far, -away[far], piece[far]))]
-    return order[np.searchsorted(piece[order], np.unique(piece[order]))]
+    return np.asarray(order[np.searchsorted(piece[order], np.unique(piece[order]))])
 
 
 @compiled
