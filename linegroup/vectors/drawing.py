@@ -12,10 +12,9 @@ from linegroup.grouping.chains import Chain
 from linegroup.grouping.strokes import Strokes
 from linegroup.vectors.centring import centred
 from linegroup.vectors.ground import Ground
-from linegroup.vectors.hooks import hook_length, is_hook
+from linegroup.vectors.hooks import BEYOND, hook_length, is_hook
 from linegroup.vectors.pen import Ways, pen_ways, stroke_graph
 from linegroup.vectors.places import Mask, Numbers
-from linegroup.vectors.thinning import UNREACHED
 
 Points = NDArray[np.float64]
 
@@ -58,7 +57,7 @@ def draw(strokes: Strokes, ink: NDArray[np.float32], ground: Ground) -> list[Cha
         ground.widest,
         ground.scale,
         ground.reach,
-        ground.reach + UNREACHED,
+        ground.reach + BEYOND,
         room,
         drawn,
     )

@@ -16,6 +16,9 @@ CORNER = 1.2
 BEFORE = 2.0
 """Pixels before that, from which it is seen where the way was going."""
 
+BEYOND = 0.5
+"""Corners of straight ends are up to so many pixels beyond the reach of a line that ends between them."""
+
 TURN = 0.5
 """Cosine of the turn, at most."""
 

@@ -30,9 +30,10 @@ def without_needless(strokes: Strokes, ground: Ground) -> Strokes:
         if not strokes.junctions or not strokes.points:
             break
         needed = _needed(strokes, ground)
-        if needed.all():
-            break
+        between = (strokes.nodes >= 0).all(axis=1)
         strokes = _select(strokes, needed)
+        if needed[between].all():
+            break
     return strokes
 
 

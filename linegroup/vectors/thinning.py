@@ -10,7 +10,7 @@ from linegroup.grouping.strokes import Strokes
 from linegroup.vectors.bands import find_blots, hollow
 from linegroup.vectors.branches import find_branches
 from linegroup.vectors.ground import Ground
-from linegroup.vectors.places import CAN_GO, COUNT, Bits, Mask, Nodes, Numbers, around, name_pieces, write
+from linegroup.vectors.places import CAN_GO, COUNT, Bits, Mask, Nodes, Numbers, alive, around, name_pieces, write
 
 UNREACHED = 0.35
 """Ink so many pixels beyond a stroke's reach is not of it: places are half a pixel apart, lines between them."""
@@ -22,29 +22,36 @@ ROUNDS = 5
 def thin(ground: Ground) -> Strokes:
     """The strokes of a ground: points in pixels, thickness that of the pen.
 
-    Thinning eats short tips. So the farthest ground that no stroke comes near is held fast, and all is thinned again.
+    Thinning eats short tips. So the farthest ground that no stroke comes near is held fast, and the connected pieces
+    that it is of are thinned again.
     """
     state = np.zeros(ground.at.shape, dtype=np.uint8)
     blots = find_blots(ground)
     nodes = hollow(ground, blots, state)
+    number = ground.at[nodes[:, 1], nodes[:, 0]] - 1
     open_places = np.zeros(len(ground.nodes), dtype=np.bool_)
-    open_places[ground.at[nodes[:, 1], nodes[:, 0]] - 1] = True
+    open_places[number] = True
     held = np.zeros(len(ground.nodes), dtype=np.bool_)
-    anchors = ground.nodes[held]
-    skeleton = thin_places(nodes, anchors, state)
-    for _ in range(ROUNDS):
+    skeleton = thin_places(nodes, ground.nodes[held], state)
+    piece = np.zeros(len(ground.nodes), dtype=np.int64)
+    for turn in range(ROUNDS):
         pixels = _unreached(skeleton, ground, blots)
         if not len(pixels):
             break
         tips = _reaching(pixels, ground.at, ground.far, ground.scale * (ground.reach + 0.1), open_places)
         tips = tips[tips >= 0]
-        if held[tips].all():
+        tips = tips[~held[tips]]
+        if not len(tips):
             break
+        if turn == 0:
+            count = name_pieces(ground.nodes, ground.at, np.ones_like(held), piece)
+        changed = np.zeros(count + 1, dtype=np.bool_)
+        changed[piece[tips]] = True
         held[tips] = True
-        anchors = ground.nodes[held]
-        write(nodes, state, 1)
-        skeleton = thin_places(nodes, anchors, state)
-    return find_branches(skeleton, state, ground)
+        again = nodes[changed[piece[number]]]
+        write(again, state, 1)
+        skeleton = thin_places(again, ground.nodes[held & changed[piece]], state)
+    return find_branches(nodes[alive(nodes, state)], state, ground)
 
 
 def thin_places(nodes: Nodes, anchors: Nodes, state: Bits) -> Nodes:
