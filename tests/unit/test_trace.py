@@ -21,8 +21,8 @@ def test_a_dashed_line_stays_in_order():
     sample = dashed_line()
     ys, xs = np.nonzero(unpng(sample.image).min(axis=2) < 128)
     found = trace(xs, ys).points
-    steps = np.diff(found[:, 0]) * np.sign(found[-1, 0] - found[0, 0])
-    assert (steps > -1).all(), "at its ends a dash may reach for a corner of its ink, less than a pixel away"
+    steps = np.diff(found[:, 0])
+    assert (steps > 0).all() or (steps < 0).all()
     assert np.ptp(found[:, 0]) > 80
 
 
