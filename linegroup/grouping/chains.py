@@ -51,6 +51,12 @@ LONG = 60.0
 STYLE = 0.5
 """How much it costs to go from dashes into others twice as long and more, or into none."""
 
+MOST_PAIRS, NEAREST = 4_000_000, 16
+"""Of more pairs of ends than that only those are looked at in which one is among the nearest of the other."""
+
+MOST_AT_JUNCTION = 100
+"""The same for the ends at one crossing: a grid is one, a line's is not."""
+
 _SURE = 0.3
 """Length of a tangent vector from which it is believed."""
 
@@ -248,11 +254,11 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back
     level = Level(max(14.0, 6 * thick), 6 + 4 * thick, 0.6, FREE)
     ends = _ends(chains, *_points(chains), level.window, looks)
     node = crossing[strokes.nodes[number]].ravel()
-    near = cKDTree(ends.places).query_pairs(level.reach, output_type="ndarray")
+    near = _near_pairs(ends.places, level.reach)
     near = near[(node[near[:, 0]] != node[near[:, 1]]) | (node[near[:, 0]] < 0)]
     twin = near >= 2 * len(kept)
     near = near[(number[near[:, 0] // 2] != number[near[:, 1] // 2]) & ~twin.any(axis=1)]
-    meeting = _meeting(node)
+    meeting = _meeting(node, ends.places)
     own = number[meeting[:, 0] // 2] == number[meeting[:, 1] // 2]
     ring = (lengths[number][meeting[:, 0] // 2] >= 2 * short) & (meeting[:, 0] // 2 == meeting[:, 1] // 2)
     meeting = meeting[~own | ring]
@@ -280,23 +286,39 @@ def _stroke_chain(strokes: Strokes, k: int) -> Chain:
     return Chain(points, (), float(strokes.thickness[k]), bool(ring))
 
 
-def _meeting(node: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`(P, 2)`, all pairs of ends at one crossing."""
+def _meeting(node: NDArray[np.int64], places: Points) -> NDArray[np.int64]:
+    """`(P, 2)`, pairs of ends at one crossing: all, or the nearest where there are too many."""
     order = np.argsort(node, kind="stable")
     order = order[node[order] >= 0]
-    pairs = [
-        (int(a), int(b))
-        for group in np.split(order, np.flatnonzero(np.diff(node[order])) + 1)
-        for i, a in enumerate(group)
-        for b in group[i + 1 :]
-    ]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    pairs = [np.zeros((0, 2), dtype=np.int64)]
+    for group in np.split(order, np.flatnonzero(np.diff(node[order])) + 1):
+        if len(group) > MOST_AT_JUNCTION:
+            pairs.append(group[_nearest(cKDTree(places[group]), np.inf)])
+        else:
+            pairs.append(group[np.stack(np.triu_indices(len(group), 1), axis=1)])
+    return np.concatenate(pairs)
+
+
+def _near_pairs(places: Points, reach: float) -> NDArray[np.int64]:
+    """`(P, 2)`, pairs of places at most `reach` apart: all, or the nearest where there are too many."""
+    tree = cKDTree(places)
+    if len(places) > NEAREST and tree.count_neighbors(tree, reach) > 2 * MOST_PAIRS:
+        return _nearest(tree, reach)
+    return np.asarray(tree.query_pairs(reach, output_type="ndarray"))
+
+
+def _nearest(tree: cKDTree, reach: float) -> NDArray[np.int64]:
+    """`(P, 2)`, each place with those nearest to it, up to `reach` away."""
+    found = tree.query(tree.data, k=min(NEAREST + 1, tree.n), distance_upper_bound=reach)[1]
+    pairs = np.stack([np.repeat(np.arange(tree.n), found.shape[1]), found.ravel()], axis=1)
+    pairs = np.sort(pairs[pairs[:, 1] < tree.n], axis=1)
+    return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
 
 
 def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None, back: float) -> list[Chain]:
     points, cuts = _points(chains)
     places = points[np.stack([cuts[:-1], cuts[1:] - 1], axis=1).ravel()]
-    near = cKDTree(places).query_pairs(level.reach, output_type="ndarray")
+    near = _near_pairs(places, level.reach)
     one, other = near.T // 2
     closed = np.array([chain.closed for chain in chains])
     wide = np.hypot(*(places[near[:, 0]] - places[near[:, 1]]).T)

@@ -30,6 +30,9 @@ DASHED = 0.3
 TELLING = 40.0
 """Pixels from which on a chain tells how dashed it is."""
 
+MOST = 1_000
+"""Of more chains the longest are looked at: an ink with as many is no line, and the assignment takes n³ steps."""
+
 _NEVER = 1e6
 
 
@@ -46,7 +49,7 @@ def gather(chains: Sequence[Chain], width: float, looks: Looks | None = None) ->
     score = np.array([max(np.ptp(c.points[:, 0]) + 1, 0.5 * len(c.points)) for c in chains])
     least = max(width, float(score.max()))
     order = np.argsort(-score, kind="stable")
-    kept = [chains[k] for k in order[score[order] >= PIECE * least]]
+    kept = [chains[k] for k in order[score[order] >= PIECE * least][:MOST]]
     if not kept:
         return [[]]
     score = np.sort(score)[::-1]

@@ -1,6 +1,7 @@
 """Strokes of one ink and how they are linked to lines."""
 
 import itertools
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -160,3 +161,17 @@ def test_many_ends_are_matched_once_each():
     ends = [end for link in links for end in link]
     assert len(set(ends)) == len(ends) > 250
     assert match_ends(np.zeros((0, 2), np.int64), np.zeros(0), np.ones(4)) == []
+
+
+def test_a_grid_takes_little_memory():
+    """One crossing with thousands of ends: all pairs of them would be gigabytes."""
+    y, x = np.mgrid[:300, :1000]
+    mask = (x % 20 < 2) | (y % 6 < 2)
+    tracemalloc.start()
+    try:
+        lines = link_lines(mask, mask.shape)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert lines
+    assert peak < 100 * 2**20
