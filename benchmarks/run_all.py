@@ -15,6 +15,8 @@ SCRIPTS = (
     "grouping.py",
     "lines.py",
     "scale.py",
+    "serve.py",
+    "serve_worst.py",
 )
 
 
