@@ -42,7 +42,8 @@ BATCH_WAIT_S = 0.005
 _THREADS_PER_BATCH = 2
 
 Pixels = NDArray[np.uint8]
-Together = Callable[[tuple[LineModel, Pixels]], Coroutine[Any, Any, Maps | Exception]]
+Check = Callable[[], None]
+Together = Callable[[tuple[LineModel, Pixels, Check | None]], Coroutine[Any, Any, Maps | Exception]]
 
 
 class Replica:
@@ -99,7 +100,7 @@ class Embedder(Replica):
         return self.holder.current.info
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=BATCH_WAIT_S)
-    async def _together(self, asked: list[tuple[LineModel, Pixels]]) -> list[Maps | Exception]:
+    async def _together(self, asked: list[tuple[LineModel, Pixels, Check | None]]) -> list[Maps | Exception]:
         """Maps of pictures that came at about the same time; a model that was just replaced does its last ones."""
         return await asyncio.to_thread(_by_model, asked)
 
@@ -112,19 +113,20 @@ class _Shared:
         self._together = together
         self._loop = loop
 
-    def maps(self, pixels: Pixels) -> Maps:
+    def maps(self, pixels: Pixels, check: Check | None = None) -> Maps:
         """See `LineModel.maps`; called in a thread."""
-        found = asyncio.run_coroutine_threadsafe(self._together((self._model, pixels)), self._loop).result()
+        found = asyncio.run_coroutine_threadsafe(self._together((self._model, pixels, check)), self._loop).result()
         if isinstance(found, Exception):
             raise found
         return found
 
 
-def _by_model(asked: Sequence[tuple[LineModel, Pixels]]) -> list[Maps | Exception]:
+def _by_model(asked: Sequence[tuple[LineModel, Pixels, Check | None]]) -> list[Maps | Exception]:
     found: dict[int, Maps | Exception] = {}
-    for model in {id(model): model for model, _ in asked}.values():
-        members = [i for i, (each, _) in enumerate(asked) if each is model]
-        found |= dict(zip(members, maps_together(model, [asked[i][1] for i in members]), strict=True))
+    for model in {id(model): model for model, *_ in asked}.values():
+        members = [i for i, (each, *_) in enumerate(asked) if each is model]
+        pictures, checks = [asked[i][1] for i in members], [asked[i][2] for i in members]
+        found |= dict(zip(members, maps_together(model, pictures, checks), strict=True))
     return [found[i] for i in range(len(asked))]
 
 
