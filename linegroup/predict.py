@@ -90,6 +90,7 @@ class Prediction:
             lines=lines,
             parameters=self.parameters.model_dump(mode="json"),
             model=self.model,
+            notes=self.groups.notes,
             timings_ms=_rounded({**self.timings_ms, "trace": _since(started)}),
         )
 

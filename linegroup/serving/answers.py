@@ -115,7 +115,7 @@ def _lines(found: Found, options: Mapping[str, Any]) -> Reply:
     started = time.perf_counter()
     lines = line_records(found.field, found.groups, found.rgb)
     check_time(found.deadline)
-    document = _document(found, lines, _with_stage(found.timings_ms, "trace", started))
+    document = document_of(found, lines, _with_stage(found.timings_ms, "trace", started))
     started = time.perf_counter()
     chosen = FORMATS[str(options.get("format", "json"))]
     if chosen.takes_mask:
@@ -126,12 +126,14 @@ def _lines(found: Found, options: Mapping[str, Any]) -> Reply:
     return Reply(body, chosen.media_type, chosen.exporter.suffix, len(lines), found.model, timings)
 
 
-def _document(found: Found, lines: tuple[LineRecord, ...], timings: Mapping[str, float]) -> LinesDocument:
+def document_of(found: Found, lines: tuple[LineRecord, ...], timings: Mapping[str, float]) -> LinesDocument:
+    """What was found as a `linegroup.lines/1` document."""
     return LinesDocument(
         image=found.image,
         lines=lines,
         parameters=found.parameters.model_dump(mode="json"),
         model=found.model,
+        notes=found.groups.notes,
         timings_ms=dict(timings),
     )
 

@@ -21,7 +21,7 @@ from linegroup.grouping import CANDIDATES, group_field
 from linegroup.grouping.ink import Picture as InkPicture
 from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
 from linegroup.predict import Predictor
-from linegroup.sample import Field
+from linegroup.sample import Field, Groups
 from linegroup.serving.answers import ANSWERS, Found, Reply
 from linegroup.serving.calm import calm
 from linegroup.serving.deadline import Late, check_time
@@ -110,6 +110,23 @@ class Parcel:
             self.tangent,
         )
 
+    def found(
+        self, candidates: Field, groups: Groups, grouping: GroupingConfig, timings_ms: Mapping[str, float]
+    ) -> Found:
+        """What an answer is written from, once the candidates are grouped."""
+        return Found(
+            candidates,
+            groups,
+            self.rgb,
+            ImageRecord.model_validate(self.image),
+            grouping,
+            ModelRecord.model_validate(self.model),
+            timings_ms,
+            self.picture,
+            self.limits,
+            self.deadline,
+        )
+
 
 def embed(predictor: Predictor, order: Order) -> Parcel:
     """Decode a picture, run the network, choose the candidates.
@@ -153,21 +170,7 @@ def answer(parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
         groups = group_field(candidates, grouping) if most is None else group_thinned(candidates, grouping, most)
     timings = {**parcel.timings_ms, "group": 1e3 * (time.perf_counter() - started)}
     check_time(parcel.deadline)
-    return ANSWERS[kind].write(
-        Found(
-            candidates,
-            groups,
-            parcel.rgb,
-            ImageRecord.model_validate(parcel.image),
-            grouping,
-            ModelRecord.model_validate(parcel.model),
-            timings,
-            parcel.picture,
-            parcel.limits,
-            parcel.deadline,
-        ),
-        options,
-    )
+    return ANSWERS[kind].write(parcel.found(candidates, groups, grouping, timings), options)
 
 
 def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], order: Order) -> Field:

@@ -193,6 +193,17 @@ def test_tens_of_thousands_of_clusters_are_written_at_once():
     assert tree["noise"] == []
 
 
+def test_documents_say_that_a_sample_was_grouped(tiny_predictor, chart_png):
+    overrides = {"method": "dbscan", "max_candidate_points": 100}
+    parcel = embed(tiny_predictor, Order(chart_png, overrides=overrides, limits=Limits(max_candidate_points=100)))
+    notes = json.loads(answer(parcel, "lines", {}).body)["notes"]
+    assert "100 of" in notes[0]
+    assert json.loads(answer(parcel, "cluster", {}).body)["meta"]["notes"] == notes
+    alone = tiny_predictor.predict_bytes(chart_png)
+    assert replace(alone, groups=replace(alone.groups, notes=("a sample",))).document.notes == ("a sample",)
+    assert json.loads(answer(embed(tiny_predictor, Order(chart_png)), "lines", {}).body)["notes"] == []
+
+
 def test_time_is_looked_at_between_tiles(monkeypatch, tiny_predictor):
     """A legal picture can be minutes of work: it ends as one that nobody waits for, not as a replica that hangs."""
     monkeypatch.setattr("linegroup.model.LARGEST", 1000)
