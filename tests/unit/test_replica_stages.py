@@ -8,8 +8,10 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OwnerDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from linegroup.distributed.serving import readiness
 from linegroup.distributed.serving.draining import Draining
 from linegroup.distributed.serving.proxied import OneRequestId
+from linegroup.distributed.serving.readiness import Readiness
 from linegroup.distributed.serving.stages import RayStages, cause_of
 from linegroup.distributed.serving.workshop import Stuck, Workshop
 from linegroup.images import TooManyPixels
@@ -65,10 +67,10 @@ class Handle:
         vars(self).update(methods)
 
 
-def stages(embed=("parcel",), answer=("reply",), info=(INFO,)):
+def stages(embed=("parcel",), answer=("reply",), info=(INFO,), ask=None):
     embedder = Handle(embed=Method(*embed), info=Method(*info))
     clusterer = Handle(answer=Method(*answer))
-    return RayStages(embedder, clusterer, retry_after_s=7), embedder, clusterer
+    return RayStages(embedder, clusterer, retry_after_s=7, ask=ask), embedder, clusterer
 
 
 def in_task(error: Exception) -> RayTaskError:
@@ -150,20 +152,62 @@ def test_both_stages_are_told_when_nobody_waits():
     assert clusterer.answer.responses[0].cancelled
 
 
-def test_ready_by_the_model_alone():
-    subject, embedder, _ = stages(info=(in_task(Overloaded("No model is loaded yet.")), INFO))
-    assert not asyncio.run(subject.ready())
-    assert asyncio.run(subject.ready())
-    embedder.info.outcomes = [ActorDiedError()]
-    assert asyncio.run(subject.ready()), "a busy service, asked again at once, is still ready"
-
-
-def test_no_replica_is_not_ready(monkeypatch):
+def test_no_replica_has_no_model_to_tell_of(monkeypatch):
     monkeypatch.setattr("linegroup.distributed.serving.stages._ASK_S", 0.05)
     subject, *_ = stages(info=(None,))
-    assert not asyncio.run(subject.ready())
     with pytest.raises(Overloaded):
         asyncio.run(subject.info())
+
+
+def test_what_has_just_answered_is_ready_without_a_question():
+    asked = []
+    subject, embedder, _ = stages(ask=lambda: asked.append(1))
+    assert asyncio.run(subject.run(ORDER)) == "reply"
+    assert asyncio.run(subject.ready())
+    assert not asked
+    assert not embedder.info.calls, "no place of a picture is taken"
+
+
+@pytest.mark.parametrize("outcome", [True, False, RuntimeError("no controller"), KeyError("linegroup")])
+def test_ready_by_what_serve_says_and_errors_mean_no(outcome):
+    asked = []
+
+    def ask():
+        asked.append(1)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    subject, embedder, _ = stages(ask=ask)
+
+    async def scene():
+        return await asyncio.gather(*(subject.ready() for _ in range(50))), await subject.ready()
+
+    together, later = asyncio.run(scene())
+    assert {*together, later} == {outcome is True}
+    # However many want to know: one question, and a no is remembered for a moment.
+    assert len(asked) == (2 if outcome is True else 1)
+    assert not embedder.info.calls
+
+
+def test_a_question_that_hangs_is_not_asked_twice(monkeypatch):
+    monkeypatch.setattr(readiness, "ASK_S", 0.02)
+    monkeypatch.setattr(readiness, "NO_S", 0.0)
+    release, asked = threading.Event(), []
+
+    def ask():
+        asked.append(1)
+        return release.wait(20)
+
+    async def scene():
+        subject = Readiness(ask)
+        assert [await subject.now() for _ in range(5)] == [False] * 5
+        release.set()
+        monkeypatch.setattr(readiness, "ASK_S", 20)
+        assert await subject.now()
+
+    asyncio.run(scene())
+    assert len(asked) <= 2
 
 
 def test_cause_of_what_is_unknown_is_itself():
