@@ -78,6 +78,7 @@ class Parcel:
         picture: The picture as a file, upright, for exports that contain it.
         limits: What grouping and tracing may cost.
         deadline: As in the order.
+        request_id: As in the order.
     """
 
     positions: NDArray[np.integer[Any]]
@@ -96,6 +97,7 @@ class Parcel:
     picture: bytes | None = None
     limits: Limits = field(default_factory=Limits)
     deadline: float | None = None
+    request_id: str = ""
 
     def field(self) -> Field:
         """What a grouper takes."""
@@ -221,6 +223,7 @@ def _pack(
         picture=picture,
         limits=order.limits,
         deadline=order.deadline,
+        request_id=order.request_id,
     )
 
 

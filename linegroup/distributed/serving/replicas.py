@@ -30,6 +30,7 @@ from linegroup.serving.loading import load_model
 from linegroup.serving.logs import configure_logs
 from linegroup.serving.schema import ModelInfo
 from linegroup.serving.settings import ServiceSettings
+from linegroup.serving.tracing import working_on
 from linegroup.serving.warming import warm_up
 from linegroup.serving.work import Order, Parcel, answer, embed
 
@@ -93,7 +94,8 @@ class Embedder(Replica):
         if self.gpu and predictor.model is not None:
             shared = _Shared(predictor.model, self._together, asyncio.get_running_loop())
             predictor = replace(predictor, model=cast(LineModel, shared))
-        return await self.workshop.do(embed, predictor, order)
+        with working_on(order.request_id):
+            return await self.workshop.do(embed, predictor, order)
 
     async def info(self) -> ModelInfo:
         """What serves."""
@@ -144,7 +146,8 @@ class Clusterer(Replica):
 
     async def answer(self, parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
         """See `linegroup.serving.work.answer`."""
-        return await self.workshop.do(answer, parcel, kind, options)
+        with working_on(parcel.request_id):
+            return await self.workshop.do(answer, parcel, kind, options)
 
 
 class Ingress(Replica):
@@ -163,7 +166,7 @@ class Ingress(Replica):
         self.draining = Draining()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        app = build_api(self.settings, self.stages)
+        app = build_api(self.settings, self.stages, replica=serve.get_replica_context().replica_id.unique_id)
         app.add_middleware(self.draining.middleware)
         app.add_middleware(OneRequestId)
         return app
