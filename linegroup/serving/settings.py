@@ -44,7 +44,7 @@ class ServiceSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    api_auth_enabled: bool = Field(True, description="false: no sign-in, and then on loopback only.")
+    api_auth_enabled: bool = Field(True, description="false: no sign-in, and then for this machine only.")
     api_auth_username: str = Field("admin", min_length=1, description="User of HTTP Basic.")
     api_auth_password: SecretStr | None = Field(None, description="Password of HTTP Basic, 8 characters or more.")
     api_auth_token: SecretStr | None = Field(
