@@ -28,14 +28,7 @@ from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, Artifact,
 from linegroup.training.registry import resolve_model
 from linegroup.training.runtime import choose_device, has_bfloat16
 from linegroup.vectors.records import line_records
-from linegroup.wire import (
-    ImageRecord,
-    LineRecord,
-    LinesDocument,
-    ModelRecord,
-    from_json,
-    to_json,
-)
+from linegroup.wire import ImageRecord, LineRecord, LinesDocument, ModelRecord, from_json, to_json
 
 NO_MODEL = "none"
 """In place of a model's name: nothing learned."""
