@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -97,7 +97,7 @@ class LineModel(nn.Module):
         weights = self.loss_config.model_dump()
         return {"total": torch.stack([weights[name] * term for name, term in terms.items()]).sum(), **terms}
 
-    def maps(self, pixels: NDArray[np.uint8]) -> Maps:
+    def maps(self, pixels: NDArray[np.uint8], check: Callable[[], None] | None = None) -> Maps:
         """What the model says of one picture `(height, width, 3) uint8` RGB, on the device it is on.
 
         A large picture goes through the network in tiles that overlap by all that a pixel can see, so that the answer
@@ -107,29 +107,60 @@ class LineModel(nn.Module):
         leaves its map neutral: an embedding with D = 0, a foreground of ones, no crossings, no
         directions.
 
+        Args:
+            pixels: The picture.
+            check: Called before each tile; what it raises ends the work.
+
         Raises:
             UserError: the picture has another shape or type.
         """
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1 or pixels.dtype != np.uint8:
-            raise UserError(f"A picture must be (height, width, 3) uint8; got {pixels.shape} {pixels.dtype}.")
-        size = pixels.shape[:2]
+        check_picture(pixels)
+        height, width = pixels.shape[:2]
+        if self.config.coordinates or height * width <= LARGEST:
+            return self.maps_of([pixels])[0]
         pixels = self._shown(pixels[None])[0]
-        whole = self.config.coordinates or size[0] * size[1] <= LARGEST
-        with evaluating(self), torch.inference_mode():
-            if whole:
-                return Maps(**self._decoded(pixels))
-            tiles = ((tile, self._decoded(pixels[tile.seen])) for tile in self._tiles(size[0], size[1]))
-            return Maps(**_joined(tiles, (size[0], size[1])))
 
-    def _decoded(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """The maps of one picture by name, as `Maps` takes them."""
+        def tiles() -> Iterator[tuple[_Tile, dict[str, NDArray[np.float32]]]]:
+            for tile in self._tiles(height, width):
+                if check is not None:
+                    check()
+                yield tile, self._decoded([pixels[tile.seen]])[0]
+
+        with evaluating(self), torch.inference_mode():
+            return Maps(**_joined(tiles(), (height, width)))
+
+    def maps_of(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Maps]:
+        """What the model says of each of some pictures, in one pass and one piece; see `maps`.
+
+        Args:
+            pictures: `(h, w, 3) uint8` RGB each. Smaller ones are padded to the largest sides, and the padding masked:
+                each has the answer that it has alone, up to rounding.
+
+        Raises:
+            UserError: a picture has another shape or type.
+        """
+        for pixels in pictures:
+            check_picture(pixels)
+        with evaluating(self), torch.inference_mode():
+            return [Maps(**found) for found in self._decoded([self._shown(pixels[None])[0] for pixels in pictures])]
+
+    def _decoded(self, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[np.float32]]]:
+        """The maps of each picture by name, as `Maps` takes them."""
+        batch, inside = _stacked(pictures)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
-            prediction = self(image_tensor(pixels[None], self.device))
-        size = pixels.shape[:2]
-        found = {"embedding": torch.zeros(1, 0, *size), "foreground": torch.ones(1, *size)}
+            prediction = self(image_tensor(batch, self.device), None if inside is None else inside.to(self.device))
+        size = batch.shape[1:3]
+        found = {"embedding": torch.zeros(len(batch), 0, *size), "foreground": torch.ones(len(batch), *size)}
         for name, head in self._heads():
             found |= head.decode(prediction[name].float())
-        return {name: np.ascontiguousarray(value[0].cpu().numpy()) for name, value in found.items()}
+        values = {name: value.cpu().numpy() for name, value in found.items()}
+        return [
+            {
+                name: np.ascontiguousarray(value[i][..., : pixels.shape[0], : pixels.shape[1]])
+                for name, value in values.items()
+            }
+            for i, pixels in enumerate(pictures)
+        ]
 
     def _tiles(self, height: int, width: int) -> Iterator[_Tile]:
         cell = self.backbone.multiple
@@ -166,9 +197,33 @@ class LineModel(nn.Module):
             yield name, head
 
 
+def check_picture(pixels: NDArray[Any]) -> None:
+    """Whether it is a picture `(height, width, 3) uint8`.
+
+    Raises:
+        UserError: it has another shape or type.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1 or pixels.dtype != np.uint8:
+        raise UserError(f"A picture must be (height, width, 3) uint8; got {pixels.shape} {pixels.dtype}.")
+
+
 def image_tensor(pixels: NDArray[np.uint8], device: torch.device | str) -> Tensor:
     """Pictures `(B, H, W, 3) uint8` as `(B, 3, H, W)` float32 in [0, 1] on `device`, channels last."""
     return _tensor(pixels, device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def _stacked(pictures: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], Tensor | None]:
+    """One batch `(B, H, W, 3)`, and `(B, H, W)` bool, False in the padding; None: there is none."""
+    sizes = [pixels.shape[:2] for pixels in pictures]
+    if len(set(sizes)) == 1:
+        return np.stack(pictures), None
+    height, width = np.max(sizes, axis=0)
+    batch = np.zeros((len(pictures), height, width, 3), dtype=np.uint8)
+    inside = torch.zeros(len(pictures), height, width, dtype=torch.bool)
+    for i, (pixels, (h, w)) in enumerate(zip(pictures, sizes, strict=True)):
+        batch[i, :h, :w] = pixels
+        inside[i, :h, :w] = True
+    return batch, inside
 
 
 def _around(start: int, side: int, margin: int, whole: int) -> tuple[slice, slice, slice]:

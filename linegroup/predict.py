@@ -15,26 +15,20 @@ import torch
 from numpy.typing import NDArray
 
 from linegroup import __version__
+from linegroup.backbones.folding import folded
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
 from linegroup.grouping import group_field, make_field
 from linegroup.images import Decoded, decode, encode_png, read_image
-from linegroup.model import LineModel
+from linegroup.model import LineModel, check_picture
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups, Maps
-from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
+from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, Artifact, is_artifact, load_artifact
 from linegroup.training.registry import resolve_model
 from linegroup.training.runtime import choose_device, has_bfloat16
 from linegroup.vectors.records import line_records
-from linegroup.wire import (
-    ImageRecord,
-    LineRecord,
-    LinesDocument,
-    ModelRecord,
-    from_json,
-    to_json,
-)
+from linegroup.wire import ImageRecord, LineRecord, LinesDocument, ModelRecord, from_json, to_json
 
 NO_MODEL = "none"
 """In place of a model's name: nothing learned."""
@@ -89,6 +83,7 @@ class Prediction:
             lines=lines,
             parameters=self.parameters.model_dump(mode="json"),
             model=self.model,
+            notes=self.groups.notes,
             timings_ms=_rounded({**self.timings_ms, "trace": _since(started)}),
         )
 
@@ -136,15 +131,22 @@ class Predictor:
         if reference == NO_MODEL:
             return cls.without_model(change_grouping(WITHOUT_MODEL, overrides))
         artifact = load_artifact(resolve_model(reference, tracking or TrackingConfig()))
-        model = artifact.build(choose_device(device))
-        model.low_precision = has_bfloat16(model.device)
-        return cls(
-            model,
-            change_grouping(artifact.grouping, overrides),
-            artifact.version or "unversioned",
-            name_of(reference),
-            artifact.config.data,
-        )
+        return cls.of_artifact(artifact, name_of(reference), device, overrides)
+
+    @classmethod
+    def of_artifact(
+        cls, artifact: Artifact, name: str = "linegroup", device: str = "auto", overrides: Iterable[str] = ()
+    ) -> Predictor:
+        """A predictor with a model that was read already; see `load`.
+
+        Raises:
+            UserError: no such device, an unknown setting or a value out of range.
+        """
+        chosen = choose_device(device)
+        grouping = change_grouping(artifact.grouping, overrides)
+        # Here the network only predicts: what training needs of it is left out.
+        model = folded(artifact.build())
+        return cls(model, grouping, artifact.version or "unversioned", name, artifact.config.data).on(chosen)
 
     @classmethod
     def without_model(cls, grouping: GroupingConfig) -> Predictor:
@@ -152,8 +154,12 @@ class Predictor:
         return cls(None, grouping, name=grouping.method)
 
     def on(self, device: torch.device | str) -> Predictor:
-        """The same with its network on a device."""
-        return self if self.model is None else replace(self, model=self.model.to(device))
+        """The same with its network on a device, in the precision that is fast there."""
+        if self.model is None:
+            return self
+        model = self.model.to(device)
+        model.low_precision = has_bfloat16(model.device)
+        return replace(self, model=model)
 
     @property
     def record(self) -> ModelRecord:
@@ -170,7 +176,7 @@ class Predictor:
         Raises:
             UserError: wrong shape or type, or candidates that need a model.
         """
-        _check_pixels(pixels)
+        check_picture(pixels)
         if maps is None and self.model is not None:
             maps = self.model.maps(pixels)
         return make_field(pixels, maps, self.grouping)
@@ -268,11 +274,6 @@ def is_done(predictor: Predictor, path: Path, out: Path, stem: str) -> bool:
     except (OSError, UserError):
         return False
     return found.model == predictor.record and found.parameters == predictor.grouping.model_dump(mode="json")
-
-
-def _check_pixels(pixels: NDArray[np.uint8]) -> None:
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or min(pixels.shape) < 1 or pixels.dtype != np.uint8:
-        raise UserError(f"A picture must be (height, width, 3) uint8; got {pixels.shape} {pixels.dtype}.")
 
 
 def name_of(reference: str | None) -> str:

@@ -160,6 +160,9 @@ class LinesDocument(Record):
     calibration: CalibrationRecord | None = Field(None, description="What the lines' series were read by.")
     parameters: dict[str, Scalar] = Field(description="Every setting of the grouping that was used.")
     model: ModelRecord
+    notes: tuple[str, ...] = Field(
+        (), description="What was done otherwise than asked, for example that a sample was grouped."
+    )
     timings_ms: dict[str, float] = Field(description="Milliseconds by stage.")
 
 

@@ -22,10 +22,11 @@ from linegroup.distributed.batch_input import Entry, read_entries
 from linegroup.errors import UserError
 from linegroup.grouping import group_field
 from linegroup.predict import Predictor
+from linegroup.serving.answers import document_of
 from linegroup.serving.limits import Limits
 from linegroup.serving.work import Order, Parcel, embed
 from linegroup.vectors.records import line_records
-from linegroup.wire import ImageRecord, LinesDocument, ModelRecord
+from linegroup.wire import LinesDocument
 
 logger = logging.getLogger(__name__)
 
@@ -121,13 +122,8 @@ def document_of_parcel(parcel: Parcel) -> LinesDocument:
     grouping = GroupingConfig.model_validate(parcel.grouping)
     field = parcel.field()
     groups = group_field(field, grouping)
-    return LinesDocument(
-        image=ImageRecord.model_validate(parcel.image),
-        lines=line_records(field, groups, parcel.rgb),
-        parameters=grouping.model_dump(mode="json"),
-        model=ModelRecord.model_validate(parcel.model),
-        timings_ms={},
-    )
+    found = parcel.found(field, groups, grouping, {})
+    return document_of(found, line_records(field, groups, parcel.rgb), {})
 
 
 def ahead(calls: Iterator[Callable[[], _Result]], threads: int) -> Iterator[_Result]:

@@ -9,6 +9,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -115,7 +116,7 @@ class Access:
         if scope["method"] == "POST" and _CROSS_SITE & set(_headers(scope, b"sec-fetch-site")):
             return Problem(403, "cross_site", "Pages of other sites may not use this service.", headers=_CLOSE)
         if self._credentials is None:
-            return None if _is_loopback(scope) else Problem(421, "wrong_host", _WRONG_HOST, headers=_CLOSE)
+            return _not_from_here(scope)
         given = _headers(scope, b"authorization")
         if len(given) == 1 and self._credentials.accept(given[0]):
             return None
@@ -126,6 +127,7 @@ class Access:
 _CLOSE = {"Connection": "close"}
 """The body is not read, so the connection cannot be used again."""
 
+_OTHER_MACHINE = "Without sign-in the service answers this machine only. Set API_AUTH_PASSWORD or API_AUTH_TOKEN."
 _WRONG_HOST = "Without sign-in the service answers as localhost only."
 
 
@@ -133,7 +135,24 @@ def _headers(scope: Scope, name: bytes) -> list[bytes]:
     return [value for key, value in scope["headers"] if key == name]
 
 
-def _is_loopback(scope: Scope) -> bool:
+def _not_from_here(scope: Scope) -> Problem | None:
+    """Who may not ask where nobody signs in: other machines, whatever they say, and pages of other names."""
+    if not _comes_from_here(scope):
+        return Problem(403, "other_machine", _OTHER_MACHINE, headers=_CLOSE)
+    return None if _asks_for_here(scope) else Problem(421, "wrong_host", _WRONG_HOST, headers=_CLOSE)
+
+
+def _comes_from_here(scope: Scope) -> bool:
+    """Whether the connection is one of this machine: where it comes from cannot be made up as a header can."""
+    try:
+        address = ip_address((scope.get("client") or ("",))[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _asks_for_here(scope: Scope) -> bool:
     hosts = _headers(scope, b"host")
     name = hosts[0].decode("latin-1").lower() if len(hosts) == 1 else ""
     host = name[: name.index("]") + 1] if name.startswith("[") and "]" in name else name.partition(":")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from linegroup.config import GroupingConfig
 from linegroup.images import encode_png
 from linegroup.sample import Field, Groups
-from linegroup.serving.digits import json_rows
+from linegroup.serving.deadline import check_time
+from linegroup.serving.digits import Table, json_rows, json_tables
 from linegroup.serving.formats import FORMATS
 from linegroup.serving.limits import Limits
 from linegroup.serving.schema import ClusterMeta, LabelledDocument
@@ -39,6 +40,7 @@ class Found:
     timings_ms: Mapping[str, float]
     picture: bytes | None
     limits: Limits
+    deadline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,9 @@ def _clusters(found: Found, _options: Mapping[str, Any]) -> Reply:
     """The pixels of each cluster: see `ClusterAnswer`."""
     started = time.perf_counter()
     positions, members = found.field.positions, found.groups.members
-    points = b",".join(b'"%d":%s' % (k, json_rows(positions[part])) for k, part in enumerate(members, start=1))
-    values = b",".join(b'"%d":%s' % (k, json_rows(found.rgb[part])) for k, part in enumerate(members, start=1))
+    chosen = np.concatenate(members) if members else np.zeros(0, dtype=np.int64)
+    counts = [len(part) for part in members]
+    points, values = _by_id(positions[chosen], counts), _by_id(found.rgb[chosen], counts)
     noise = json_rows(positions[found.groups.labels == 0])
     timings = _with_stage(found.timings_ms, "write", started)
     meta = ClusterMeta(
@@ -101,12 +104,18 @@ def _clusters(found: Found, _options: Mapping[str, Any]) -> Reply:
     return Reply(body, JSON, "", found.groups.count, found.model, timings)
 
 
+def _by_id(table: Table, counts: Sequence[int]) -> bytes:
+    """`"1":[rows],"2":[rows]`: the rows of all clusters, the first `counts[0]` those of the first."""
+    return b",".join(b'"%d":%s' % (k, rows) for k, rows in enumerate(json_tables(table, counts), start=1))
+
+
 def _lines(found: Found, options: Mapping[str, Any]) -> Reply:
     """The traced lines as a document or in a format of export."""
     found.limits.check_lines(found.field, found.groups)
     started = time.perf_counter()
     lines = line_records(found.field, found.groups, found.rgb)
-    document = _document(found, lines, _with_stage(found.timings_ms, "trace", started))
+    check_time(found.deadline)
+    document = document_of(found, lines, _with_stage(found.timings_ms, "trace", started))
     started = time.perf_counter()
     chosen = FORMATS[str(options.get("format", "json"))]
     if chosen.takes_mask:
@@ -117,12 +126,14 @@ def _lines(found: Found, options: Mapping[str, Any]) -> Reply:
     return Reply(body, chosen.media_type, chosen.exporter.suffix, len(lines), found.model, timings)
 
 
-def _document(found: Found, lines: tuple[LineRecord, ...], timings: Mapping[str, float]) -> LinesDocument:
+def document_of(found: Found, lines: tuple[LineRecord, ...], timings: Mapping[str, float]) -> LinesDocument:
+    """What was found as a `linegroup.lines/1` document."""
     return LinesDocument(
         image=found.image,
         lines=lines,
         parameters=found.parameters.model_dump(mode="json"),
         model=found.model,
+        notes=found.groups.notes,
         timings_ms=dict(timings),
     )
 

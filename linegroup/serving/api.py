@@ -24,16 +24,17 @@ from linegroup.serving.tracing import request_id_of
 from linegroup.serving.watching import Watching
 
 
-def build_api(settings: ServiceSettings, stages: Stages, web: Path = WEB_FOLDER) -> FastAPI:
+def build_api(settings: ServiceSettings, stages: Stages, web: Path = WEB_FOLDER, replica: str = "") -> FastAPI:
     """The application: routes, sign-in, limits, figures.
 
     Args:
         settings: Of the service.
         stages: Who does the work.
         web: Folder of the page's files.
+        replica: Name of this process among several, for its figures.
     """
     gate = Gate(settings.max_queued_requests, settings.retry_after_s)
-    telemetry = Telemetry(lambda: gate.inside)
+    telemetry = Telemetry(lambda: gate.inside, replica)
     desk = Desk(settings, stages, gate, telemetry)
     app = FastAPI(
         title="linegroup",

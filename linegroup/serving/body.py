@@ -15,6 +15,9 @@ from linegroup.serving.tracing import request_id_of
 FRAMING = 64 * 1024
 """Bytes of a multipart body that are no picture: boundaries, names, parameters."""
 
+SLICE = 64 * 1024
+"""Bytes of a body that are parsed at a time."""
+
 CLOSE = {"Connection": "close"}
 
 
@@ -34,7 +37,7 @@ class Bodies:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with its body in one piece, or refuse it."""
+        """Pass a request on once its body is here, or refuse it."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
@@ -55,10 +58,12 @@ class Bodies:
         except BaseException:
             self._release(body)
             raise
+        size = len(body)
         try:
-            await self._app(scope, _replay(bytes(body), receive), send)
+            await self._app(scope, _replay(body, receive), send)
         finally:
-            self._release(body)
+            # Counted to the end: the pictures out of it are held until they are done.
+            self._held -= size
 
     def _check_start(self, scope: Scope) -> None:
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
@@ -99,15 +104,23 @@ def _closing(problem: Problem) -> Problem:
     return problem
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once, then whatever comes (the client's leaving)."""
-    sent = False
+def _replay(body: bytearray, receive: Receive) -> Receive:
+    """The body in slices, then whatever comes (the client's leaving).
+
+    A parser of forms takes a slice in one go, in this very thread: of a body made to be hard to parse it needs
+    milliseconds for each, and between them others have their turn.
+    """
+    slices = iter(range(0, max(1, len(body)), SLICE))
 
     async def replay() -> Message:
-        nonlocal sent
-        if sent:
+        start = next(slices, None)
+        if start is None:
             return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        await asyncio.sleep(0)
+        part, more = bytes(body[start : start + SLICE]), start + SLICE < len(body)
+        if not more:
+            # The form that was read has a copy of its own.
+            body.clear()
+        return {"type": "http.request", "body": part, "more_body": more}
 
     return replay

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
+
+Table = NDArray[np.unsignedinteger | np.signedinteger]
 
 _SPACE = ord(" ")
 _ROWS = 1 << 18
 """Rows that are written at a time, so that the padded text stays small."""
 
 
-def json_rows(table: NDArray[np.unsignedinteger | np.signedinteger]) -> bytes:
+def json_rows(table: Table) -> bytes:
     """A table `(n, k)` of integers ≥ 0 as `[[1,2],[3,4]]`, without spaces."""
+    return next(json_tables(table, [len(table)]))
+
+
+def json_tables(table: Table, counts: Sequence[int]) -> Iterator[bytes]:
+    """The rows of a table as one JSON array for the first `counts[0]` of them, one for the next `counts[1]`, and so on.
+
+    All rows are written in one pass: as many tables as rows take no more time than one.
+    """
     words = _words(int(table.max(initial=0)))
     parts = [_rows(table[start : start + _ROWS], words) for start in range(0, len(table), _ROWS)]
-    return b"[" + b"".join(parts)[:-1] + b"]"
+    text = b"".join(part for part, _ in parts)
+    ends = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)]).cumsum()
+    bounds = ends[np.cumsum([0, *counts])].tolist()
+    for start, stop in pairwise(bounds):
+        # Without the comma after the last row.
+        yield b"[" + text[start : max(start, stop - 1)] + b"]"
 
 
 def _words(largest: int) -> NDArray[np.uint8]:
@@ -24,8 +42,8 @@ def _words(largest: int) -> NDArray[np.uint8]:
     return np.frombuffer(text, dtype=np.uint8).reshape(-1, width)
 
 
-def _rows(table: NDArray[np.unsignedinteger | np.signedinteger], words: NDArray[np.uint8]) -> bytes:
-    """`[1,2],[3,4],`."""
+def _rows(table: Table, words: NDArray[np.uint8]) -> tuple[bytes, NDArray[np.int64]]:
+    """`[1,2],[3,4],`, and how long each row is in it."""
     count, columns = table.shape
     width = words.shape[1] + 1
     text = np.full((count, 2 + columns * width), ord(","), dtype=np.uint8)
@@ -34,5 +52,5 @@ def _rows(table: NDArray[np.unsignedinteger | np.signedinteger], words: NDArray[
         start = 1 + column * width
         text[:, start : start + width - 1] = words[table[:, column]]
     text[:, -2] = ord("]")
-    flat = text.ravel()
-    return bytes(flat[flat != _SPACE].tobytes())
+    kept = text != _SPACE
+    return bytes(text[kept].tobytes()), kept.sum(axis=1, dtype=np.int64)

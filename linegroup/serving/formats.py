@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from linegroup.errors import unknown_name
 from linegroup.vectors.export import EXPORTERS, Exporter
 
 NDJSON = "application/x-ndjson"
@@ -45,17 +44,6 @@ FORMATS: dict[str, Format] = {
     "label_png": Format(EXPORTERS["label_png"], "image/png"),
 }
 """By the exporters' names; of formats with one media type the first is what that type means."""
-
-
-def format_named(name: str) -> str:
-    """`name`, if there is such a format.
-
-    Raises:
-        UserError: there is none; the message lists them.
-    """
-    if name not in FORMATS:
-        raise unknown_name("format", name, FORMATS)
-    return name
 
 
 def format_accepted(accept: str) -> str | None:

@@ -14,7 +14,6 @@ from linegroup.serving.schema import ModelInfo
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
 from linegroup.training.importing import import_reference
 from linegroup.training.registry import resolve_model
-from linegroup.training.runtime import choose_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +60,7 @@ def load_model(
     width = artifact.config.model.emb_dim
     if emb_dim is not None and width != emb_dim:
         raise UserError(f"MODEL_EMB_DIM is {emb_dim}, but the model's embedding has {width} dimensions.")
-    predictor = Predictor(
-        artifact.build(choose_device(device)),
-        artifact.grouping,
-        artifact.version or "unversioned",
-        name_of(reference),
-        artifact.config.data,
-    )
+    predictor = Predictor.of_artifact(artifact, name_of(reference), device)
     return _loaded(predictor, artifact.metrics)
 
 

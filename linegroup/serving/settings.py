@@ -44,7 +44,7 @@ class ServiceSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    api_auth_enabled: bool = Field(True, description="false: no sign-in, and then on loopback only.")
+    api_auth_enabled: bool = Field(True, description="false: no sign-in, and then for this machine only.")
     api_auth_username: str = Field("admin", min_length=1, description="User of HTTP Basic.")
     api_auth_password: SecretStr | None = Field(None, description="Password of HTTP Basic, 8 characters or more.")
     api_auth_token: SecretStr | None = Field(
@@ -64,7 +64,9 @@ class ServiceSettings(BaseSettings):
     max_upload_bytes: Count = Field(10 * 2**20, description="Of all pictures of a request together.")
     max_image_pixels: Count = Field(MAX_PIXELS, description="Height × width of a picture.")
     max_batch_files: Count = Field(100, description="Pictures of one request of /v1/lines.")
-    max_buffered_bytes: Count = Field(256 * 2**20, description="Uploads in memory of all requests together.")
+    max_buffered_bytes: Count = Field(
+        256 * 2**20, description="Uploads of all requests together, each counted once, until answered."
+    )
     max_candidate_points: Count = Field(Limits.max_candidate_points, description="Of more a sample is clustered.")
     max_work: Count = Field(Limits.max_work, description="Steps of a clustering, about 50 ns each.")
     max_candidates: Count = Field(Limits.max_candidates, description="Pixels of a picture that are grouped at all.")

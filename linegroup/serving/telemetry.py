@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.registry import Collector
 
 from linegroup.serving.answers import Reply
 
@@ -18,10 +19,12 @@ class Telemetry:
 
     Args:
         in_flight: How many requests are at work or waiting, asked when somebody looks.
+        replica: Which of several processes behind one address this is, as a label of every figure; "": the only one.
     """
 
-    def __init__(self, in_flight: Callable[[], int]) -> None:
+    def __init__(self, in_flight: Callable[[], int], replica: str = "") -> None:
         self.registry = CollectorRegistry()
+        self._replica = replica
         self._requests = Counter(
             "linegroup_http_requests", "Answers.", ["route", "method", "status"], registry=self.registry
         )
@@ -66,4 +69,19 @@ class Telemetry:
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(_Of(self._replica, self.registry) if self._replica else self.registry)
+
+
+class _Of(Collector):
+    """Figures with the label `replica`: those of another process are other series, not the same ones jumping."""
+
+    def __init__(self, replica: str, figures: Collector) -> None:
+        self._replica = replica
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Collector`."""
+        for metric in self._figures.collect():
+            labelled = [each._replace(labels={**each.labels, "replica": self._replica}) for each in metric.samples]
+            metric.samples = labelled
+            yield metric

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,13 @@ from linegroup.grouping import CANDIDATES, group_field
 from linegroup.grouping.ink import Picture as InkPicture
 from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
 from linegroup.predict import Predictor
-from linegroup.sample import Field
+from linegroup.sample import Field, Groups
 from linegroup.serving.answers import ANSWERS, Found, Reply
 from linegroup.serving.calm import calm
+from linegroup.serving.deadline import Late, check_time
 from linegroup.serving.limits import Limits, within
 from linegroup.serving.thinning import group_thinned
 from linegroup.wire import ImageRecord, ModelRecord
-
-
-class Late(TimeoutError):
-    """Nobody waits for this answer any more."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,7 @@ class Parcel:
         picture: The picture as a file, upright, for exports that contain it.
         limits: What grouping and tracing may cost.
         deadline: As in the order.
+        request_id: As in the order.
     """
 
     positions: NDArray[np.integer[Any]]
@@ -98,6 +97,7 @@ class Parcel:
     picture: bytes | None = None
     limits: Limits = field(default_factory=Limits)
     deadline: float | None = None
+    request_id: str = ""
 
     def field(self) -> Field:
         """What a grouper takes."""
@@ -112,6 +112,23 @@ class Parcel:
             self.tangent,
         )
 
+    def found(
+        self, candidates: Field, groups: Groups, grouping: GroupingConfig, timings_ms: Mapping[str, float]
+    ) -> Found:
+        """What an answer is written from, once the candidates are grouped."""
+        return Found(
+            candidates,
+            groups,
+            self.rgb,
+            ImageRecord.model_validate(self.image),
+            grouping,
+            ModelRecord.model_validate(self.model),
+            timings_ms,
+            self.picture,
+            self.limits,
+            self.deadline,
+        )
+
 
 def embed(predictor: Predictor, order: Order) -> Parcel:
     """Decode a picture, run the network, choose the candidates.
@@ -124,11 +141,13 @@ def embed(predictor: Predictor, order: Order) -> Parcel:
     check_time(order.deadline)
     started = time.perf_counter()
     image = decode(order.content, max_pixels=order.max_pixels)
+    check_time(order.deadline)
     decoded = time.perf_counter()
     grouping = within(predictor.grouping.changed(order.overrides), order.limits)
     if order.kind not in ANSWERS:
         raise unknown_name("kind of answer", order.kind, ANSWERS)
-    candidates = _candidates(replace(predictor, grouping=grouping), image.pixels, order.limits)
+    candidates = _candidates(replace(predictor, grouping=grouping), image.pixels, order)
+    check_time(order.deadline)
     timings = {"decode": 1e3 * (decoded - started), "embed": 1e3 * (time.perf_counter() - decoded)}
     picture = _picture(order, image) if ANSWERS[order.kind].holds_picture(order.options) else None
     return _pack(candidates, image, order, grouping, predictor.record, timings, picture)
@@ -153,39 +172,19 @@ def answer(parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
         groups = group_field(candidates, grouping) if most is None else group_thinned(candidates, grouping, most)
     timings = {**parcel.timings_ms, "group": 1e3 * (time.perf_counter() - started)}
     check_time(parcel.deadline)
-    return ANSWERS[kind].write(
-        Found(
-            candidates,
-            groups,
-            parcel.rgb,
-            ImageRecord.model_validate(parcel.image),
-            grouping,
-            ModelRecord.model_validate(parcel.model),
-            timings,
-            parcel.picture,
-            parcel.limits,
-        ),
-        options,
-    )
+    return ANSWERS[kind].write(parcel.found(candidates, groups, grouping, timings), options)
 
 
-def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], limits: Limits) -> Field:
-    """The field, unless it would be too large to be made."""
-    maps = None if predictor.model is None else predictor.model.maps(pixels)
+def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], order: Order) -> Field:
+    """The field, unless it would be too large to be made, or too late."""
+    check, limits = partial(check_time, order.deadline), order.limits
+    # Large pictures are minutes of work on a CPU: the time is looked at between their tiles.
+    maps = None if predictor.model is None else predictor.model.maps(pixels, check)
+    check()
     choose = CANDIDATES.get(predictor.grouping.candidates)
     if choose is not None and pixels.shape[0] * pixels.shape[1] > limits.max_candidates:
         limits.check_candidates(int(np.count_nonzero(choose(InkPicture(pixels), maps, predictor.grouping))))
     return predictor.embed(pixels, maps)
-
-
-def check_time(deadline: float | None) -> None:
-    """Stop where nobody waits.
-
-    Raises:
-        Late: the deadline is over.
-    """
-    if deadline is not None and time.time() > deadline:
-        raise Late("The time for this request is over.")
 
 
 def _pack(
@@ -224,6 +223,7 @@ def _pack(
         picture=picture,
         limits=order.limits,
         deadline=order.deadline,
+        request_id=order.request_id,
     )
 
 

@@ -243,3 +243,51 @@ def test_masks_are_read_as_pycocotools_writes_them(page, expected):
             line.mask.model_dump(mode="json"),
         )
         assert found == pixels_of(runs_of(line.mask.model_dump(mode="json"), size)).tolist()
+
+
+def test_a_drawing_that_fails_is_not_the_last(page, watch, upload, chart, expected):
+    watch.allowed.append("no such line")
+    upload(page, chart, len(expected.lines))
+    page.evaluate(
+        """() => {
+          const genuine = CanvasRenderingContext2D.prototype.clearRect;
+          CanvasRenderingContext2D.prototype.clearRect = function (...where) {
+            CanvasRenderingContext2D.prototype.clearRect = genuine;
+            throw new Error("no such line");
+          };
+        }"""
+    )
+    drawn = "() => document.querySelector('[data-layer=lines]').dataset.drawn"
+    before = page.evaluate(drawn)
+    for _ in range(2):
+        page.get_by_role("button", name="Larger").click()
+        page.wait_for_timeout(300)
+    assert any("no such line" in problem for problem in watch.problems)
+    page.wait_for_function(f"before => ({drawn})() !== before", arg=before)
+
+
+def test_an_example_that_cannot_be_fetched(page, watch):
+    watch.allowed += ["404", "example.png"]
+    page.route("**/web/example.png", lambda route: route.fulfill(status=404, body="nothing"))
+    page.get_by_role("button", name="Try the example").click()
+    page.get_by_text("The example cannot be fetched").wait_for()
+    assert page.locator("#empty").is_visible()
+    assert not page.get_by_role("alert").is_visible()
+
+
+def test_a_refused_setting_of_another_method_is_not_sent(page, watch, upload, chart, expected):
+    """Its field is not shown any more: nobody could take it back."""
+    watch.allowed.append("422")
+    upload(page, chart, len(expected.lines))
+    page.get_by_role("tab", name="Settings").click()
+    page.get_by_label("Method", exact=True).select_option("dbscan")
+    page.get_by_label("Radius (eps)").fill("9999999")
+    page.get_by_role("button", name="Find lines again").click()
+    page.get_by_role("alert").wait_for()
+    page.get_by_label("Method", exact=True).select_option("link")
+    assert not page.get_by_label("Radius (eps)").is_visible()
+    page.get_by_role("button", name="Find lines again").click()
+    page.get_by_text("found in").first.wait_for()
+    assert not page.get_by_role("alert").is_visible()
+    page.get_by_label("Method", exact=True).select_option("dbscan")
+    assert page.get_by_label("Radius (eps)").input_value() == "9999999", "the page has kept it"

@@ -94,6 +94,12 @@ def test_served_and_ended_while_it_works(tmp_path, monkeypatch):
         assert answer.status_code == 200, answer.text
         assert answer.json()["meta"]["model"]["version"] == "tiny"
         assert len(answer.headers.get_list("x-request-id")) == 1
+        # An id that is not plain gives way to one of ours, in the header as in the body.
+        odd = httpx.post(f"{address}/v1/cluster", headers={"X-Request-ID": "a b<script>"}, timeout=120)
+        assert odd.headers.get_list("x-request-id") == [odd.json()["request_id"]]
+        assert len(odd.json()["request_id"]) == 32
+        assert httpx.get(f"{address}/ready", timeout=120).status_code == 200
+        assert 'linegroup_requests_in_flight{replica="' in httpx.get(f"{address}/metrics", timeout=120).text
         hard = png(np.random.default_rng(0).integers(0, 200, (400, 400, 3), dtype=np.uint8))
         last: list[int] = []
 

@@ -76,8 +76,8 @@ def test_one_that_fails_fails_alone(model):
 def test_batches_are_bounded(model, monkeypatch):
     monkeypatch.setattr(together, "MOST_PIXELS", 3 * 128 * 128)
     sizes = []
-    real = together._batch
-    monkeypatch.setattr(together, "_batch", lambda model, given: sizes.append(len(given)) or real(model, given))
+    real = LineModel.maps_of
+    monkeypatch.setattr(LineModel, "maps_of", lambda model, given: sizes.append(len(given)) or real(model, given))
     found = maps_together(model, [pictures()[0]] * 7)
     assert len(found) == 7
     assert max(sizes) <= 3

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -102,3 +103,20 @@ def test_maps_of_the_bad_model_are_what_is_wrong(artifacts):
     loaded = load_model(str(artifacts / "infinite"), "cpu")
     maps = loaded.predictor.model.maps(np.full((16, 16, 3), 200, dtype=np.uint8))
     assert not np.isfinite(maps.embedding).all()
+
+
+def test_registry_that_is_gone_changes_nothing(artifacts, monkeypatch, caplog):
+    """What serves needs no registry; only another model does."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    held = holder()
+    assert held.change({"model_uri": str(artifacts / "first")})
+    serving = held.current
+    with caplog.at_level(logging.ERROR):
+        assert not held.change({"model_uri": "models:/linegroup@champion"})
+    assert held.current is serving
+    assert "refused" in caplog.text
+    parcel = embed(serving.predictor, Order(two_crossing_lines().image, kind="cluster"))
+    assert answer(parcel, "cluster", {}).model.version == "first"

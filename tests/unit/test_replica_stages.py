@@ -1,20 +1,30 @@
 """The stages on Ray without Ray: retries, errors, giving up, health; handles are played."""
 
 import asyncio
+import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OwnerDiedError, RayTaskError
+from ray.serve._private import http_util
+from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from linegroup.distributed.serving import readiness, replicas
 from linegroup.distributed.serving.draining import Draining
-from linegroup.distributed.serving.proxied import OneRequestId
+from linegroup.distributed.serving.proxied import PROXY_MIDDLEWARES, PROXY_SETTING, OneRequestId
+from linegroup.distributed.serving.readiness import Readiness
+from linegroup.distributed.serving.replicas import Clusterer, Embedder
 from linegroup.distributed.serving.stages import RayStages, cause_of
 from linegroup.distributed.serving.workshop import Stuck, Workshop
 from linegroup.images import TooManyPixels
+from linegroup.serving.api import build_api
 from linegroup.serving.schema import ModelInfo
+from linegroup.serving.settings import ServiceSettings
 from linegroup.serving.stages import Overloaded
+from linegroup.serving.tracing import CURRENT
 from linegroup.serving.work import Late, Order
 
 ORDER = Order(b"picture")
@@ -65,10 +75,10 @@ class Handle:
         vars(self).update(methods)
 
 
-def stages(embed=("parcel",), answer=("reply",), info=(INFO,)):
+def stages(embed=("parcel",), answer=("reply",), info=(INFO,), ask=None):
     embedder = Handle(embed=Method(*embed), info=Method(*info))
     clusterer = Handle(answer=Method(*answer))
-    return RayStages(embedder, clusterer, retry_after_s=7), embedder, clusterer
+    return RayStages(embedder, clusterer, retry_after_s=7, ask=ask), embedder, clusterer
 
 
 def in_task(error: Exception) -> RayTaskError:
@@ -150,20 +160,62 @@ def test_both_stages_are_told_when_nobody_waits():
     assert clusterer.answer.responses[0].cancelled
 
 
-def test_ready_by_the_model_alone():
-    subject, embedder, _ = stages(info=(in_task(Overloaded("No model is loaded yet.")), INFO))
-    assert not asyncio.run(subject.ready())
-    assert asyncio.run(subject.ready())
-    embedder.info.outcomes = [ActorDiedError()]
-    assert asyncio.run(subject.ready()), "a busy service, asked again at once, is still ready"
-
-
-def test_no_replica_is_not_ready(monkeypatch):
+def test_no_replica_has_no_model_to_tell_of(monkeypatch):
     monkeypatch.setattr("linegroup.distributed.serving.stages._ASK_S", 0.05)
     subject, *_ = stages(info=(None,))
-    assert not asyncio.run(subject.ready())
     with pytest.raises(Overloaded):
         asyncio.run(subject.info())
+
+
+def test_what_has_just_answered_is_ready_without_a_question():
+    asked = []
+    subject, embedder, _ = stages(ask=lambda: asked.append(1))
+    assert asyncio.run(subject.run(ORDER)) == "reply"
+    assert asyncio.run(subject.ready())
+    assert not asked
+    assert not embedder.info.calls, "no place of a picture is taken"
+
+
+@pytest.mark.parametrize("outcome", [True, False, RuntimeError("no controller"), KeyError("linegroup")])
+def test_ready_by_what_serve_says_and_errors_mean_no(outcome):
+    asked = []
+
+    def ask():
+        asked.append(1)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    subject, embedder, _ = stages(ask=ask)
+
+    async def scene():
+        return await asyncio.gather(*(subject.ready() for _ in range(50))), await subject.ready()
+
+    together, later = asyncio.run(scene())
+    assert {*together, later} == {outcome is True}
+    # However many want to know: one question, and a no is remembered for a moment.
+    assert len(asked) == (2 if outcome is True else 1)
+    assert not embedder.info.calls
+
+
+def test_a_question_that_hangs_is_not_asked_twice(monkeypatch):
+    monkeypatch.setattr(readiness, "ASK_S", 0.02)
+    monkeypatch.setattr(readiness, "NO_S", 0.0)
+    release, asked = threading.Event(), []
+
+    def ask():
+        asked.append(1)
+        return release.wait(20)
+
+    async def scene():
+        subject = Readiness(ask)
+        assert [await subject.now() for _ in range(5)] == [False] * 5
+        release.set()
+        monkeypatch.setattr(readiness, "ASK_S", 20)
+        assert await subject.now()
+
+    asyncio.run(scene())
+    assert len(asked) <= 2
 
 
 def test_cause_of_what_is_unknown_is_itself():
@@ -259,3 +311,45 @@ def test_request_id_is_left_to_the_proxy():
     asyncio.run(OneRequestId(app)({"type": "http"}, None, send))
     assert sent[0]["headers"] == [(b"a", b"b")]
     assert len(sent) == 2
+
+
+@pytest.mark.parametrize("given", [b"plain-1.2_3", b"a b<script>", b"\xff", b"x" * 65, b"", None])
+def test_header_and_body_say_one_request_id_behind_rays_proxy(monkeypatch, given):
+    monkeypatch.setattr(http_util, PROXY_SETTING, PROXY_MIDDLEWARES)
+    middlewares = http_util.configure_http_middlewares(HTTPOptions()).middlewares
+    settings = ServiceSettings.read(_env_file=None, api_auth_token="0123456789abcdef-xyz")
+    app = build_api(settings, None)
+    app.add_middleware(OneRequestId)
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [] if given is None else [(b"x-request-id", given)]
+    scope = {"type": "http", "method": "GET", "path": "/model/info", "headers": headers, "query_string": b""}
+    asyncio.run(http_util._apply_middlewares(app, middlewares)(scope, None, send))
+    ids = [value.decode() for name, value in sent[0]["headers"] if name.lower() == b"x-request-id"]
+    assert ids == [json.loads(sent[1]["body"])["request_id"]]
+    if given == b"plain-1.2_3":
+        assert ids == [given.decode()]
+    else:
+        assert 32 <= len(ids[0]) <= 36
+
+
+def test_what_replicas_log_is_of_the_request(monkeypatch, tiny_predictor, chart_png):
+    seen = []
+    for name in ("embed", "answer"):
+        real = getattr(replicas, name)
+        monkeypatch.setattr(replicas, name, lambda *given, real=real: seen.append(CURRENT.get()) or real(*given))
+
+    async def scene():
+        embedder, clusterer = Embedder.__new__(Embedder), Clusterer.__new__(Clusterer)
+        embedder.gpu, embedder.holder = False, SimpleNamespace(current=SimpleNamespace(predictor=tiny_predictor))
+        embedder.workshop = clusterer.workshop = Workshop(1, 60)
+        parcel = await embedder.embed(Order(chart_png, request_id="id-7"))
+        reply = await clusterer.answer(parcel, "lines", {})
+        assert CURRENT.get() == ""
+        return reply
+
+    assert asyncio.run(scene()).lines
+    assert seen == ["id-7", "id-7"]

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import ValidationError
+from ray._common.utils import import_attr
 from ray.serve.schema import ServeDeploySchema
 
 from linegroup.distributed.serving.application import CLUSTERER, EMBEDDER, INGRESS, application
 from linegroup.distributed.serving.arguments import ServiceArguments
 from linegroup.distributed.serving.holder import ModelChoice
+from linegroup.distributed.serving.proxied import PROXY_MIDDLEWARES, PROXY_SETTING, proxy_middlewares
 from linegroup.errors import UserError
 from linegroup.serving.settings import ServiceSettings
 from linegroup.serving.telemetry import Telemetry
@@ -79,6 +81,9 @@ def test_ray_service_is_guarded_and_fits():
     for group in groups:
         (container,) = group["template"]["spec"]["containers"]
         assert {"secretRef": {"name": "linegroup"}} in container["envFrom"]
+        assert {"name": PROXY_SETTING, "value": PROXY_MIDDLEWARES} in container["env"]
+    assert import_attr(PROXY_MIDDLEWARES) is proxy_middlewares
+    assert f"{PROXY_SETTING}={PROXY_MIDDLEWARES}" in (SERVE / "config.yaml").read_text()
     assert "API_AUTH" not in str(tree["spec"]), "secrets come from the Secret"
 
 

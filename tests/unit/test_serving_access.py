@@ -21,7 +21,7 @@ def basic(text):
     return b"Basic " + base64.b64encode(text if isinstance(text, bytes) else text.encode())
 
 
-def ask(settings, headers=(), path="/v1/lines", method="POST"):
+def ask(settings, headers=(), path="/v1/lines", method="POST", client=("127.0.0.1", 5000)):
     """Status, headers and body of the middleware's answer; 200 from the application behind it."""
     sent = []
 
@@ -35,7 +35,7 @@ def ask(settings, headers=(), path="/v1/lines", method="POST"):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "http", "path": path, "method": method, "headers": list(headers)}
+    scope = {"type": "http", "path": path, "method": method, "headers": list(headers), "client": client}
     asyncio.run(Access(application, settings)(scope, receive, send))
     return sent[0]["status"], dict(sent[0]["headers"]), json.loads(sent[1]["body"])
 
@@ -112,6 +112,20 @@ def test_metrics_behind_the_door():
 def test_without_sign_in_only_names_of_this_machine(host, status):
     settings = ServiceSettings.read(_env_file=None, api_auth_enabled=False)
     assert ask(settings, [(b"host", host)])[0] == status
+
+
+@pytest.mark.parametrize(
+    ("client", "status"),
+    [(("127.0.0.1", 1), 200), (("::1", 1), 200), (("::ffff:127.0.0.1", 1), 200), (("192.0.2.7", 1), 403),
+     (("2001:db8::1", 1), 403), (("::ffff:192.0.2.7", 1), 403), (("somewhere", 1), 403), (None, 403)],
+)  # fmt: skip
+def test_without_sign_in_only_connections_of_this_machine(client, status):
+    """On a cluster the proxy listens on all networks, and anybody can say `Host: localhost`."""
+    settings = ServiceSettings.read(_env_file=None, api_auth_enabled=False)
+    given, _, body = ask(settings, [(b"host", b"localhost")], client=client)
+    assert given == status
+    assert status == 200 or body["error"]["code"] == "other_machine"
+    assert ask(SETTINGS, [(b"authorization", basic(f"admin:{PASSWORD}"))], client=client)[0] == 200
 
 
 def test_pages_of_other_sites_cannot_post_with_a_browsers_password():

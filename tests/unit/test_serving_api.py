@@ -17,6 +17,7 @@ from linegroup.serving.formats import FORMATS, format_accepted
 from linegroup.serving.logs import JsonFormatter
 from linegroup.serving.schema import ClusterAnswer, ModelInfo
 from linegroup.serving.stages import Overloaded
+from linegroup.serving.telemetry import Telemetry
 from linegroup.wire import ModelRecord, from_json
 
 MODEL = ModelRecord(name="held", version="1")
@@ -372,3 +373,16 @@ def test_numbers_are_finite(client, chart_png):
         json.loads(send(client, path, chart_png).content, parse_constant=strict)
     json.loads(client.get("/model/info").content, parse_constant=strict)
     assert math.isfinite(client.get("/model/info").json()["metrics"]["val_ari"])
+
+
+def test_figures_of_several_processes_are_told_apart():
+    found = {}
+    for name in ("a", "b"):
+        telemetry = Telemetry(lambda: 3, name)
+        telemetry.answered("/v1/lines", "POST", 200, 0.1)
+        found[name] = set(telemetry.text().decode().splitlines())
+    assert 'linegroup_requests_in_flight{replica="a"} 3.0' in found["a"]
+    assert not any("{" in line for line in found["a"] & found["b"]), "no series is of both"
+    (asked,) = [line for line in found["b"] if line.startswith("linegroup_http_requests_total")]
+    assert 'replica="b"' in asked
+    assert 'status="200"' in asked

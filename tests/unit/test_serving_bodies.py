@@ -1,12 +1,20 @@
 """Bodies that are too large, too slow, too many; by sockets, as attackers send them."""
 
+import asyncio
 import base64
 import contextlib
 import socket
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+
+from linegroup.serving.body import Bodies
+from linegroup.serving.gate import Gate
+from linegroup.serving.settings import ServiceSettings
 
 PASSWORD = "correct horse battery"
 AUTH = "Authorization: Basic " + base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
@@ -173,3 +181,77 @@ def test_all_uploads_together_are_bounded(serve, local_stages):
                 break
             time.sleep(0.1)
         assert reply.status_code == 415
+
+
+def test_a_form_that_is_hard_to_read_keeps_nobody_waiting():
+    """Boundaries that are not quite one: in one piece the parser needs a second for them, and nothing else is done."""
+    head = b'--xz\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    content = head + b"\r\n--xza" * 700_000 + b"\r\n--xz--\r\n"
+    settings = ServiceSettings.read(_env_file=None, api_auth_password=PASSWORD)
+    sizes, pauses = [], []
+
+    async def app(scope, receive, send):
+        form = await Request(scope, receive).form(max_part_size=10**8)
+        sizes.append(form["file"].size)
+        await form.close()
+
+    async def tick():
+        while True:
+            started = time.thread_time()
+            await asyncio.sleep(0)
+            pauses.append(time.thread_time() - started)
+
+    async def scene():
+        messages = iter([{"type": "http.request", "body": content, "more_body": False}])
+        headers = [(b"content-type", b"multipart/form-data; boundary=xz")]
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+
+        async def receive():
+            return next(messages)
+
+        ticking = asyncio.ensure_future(tick())
+        bodies = Bodies(app, settings, Gate(1, 1))
+        await bodies(scope, receive, None)
+        ticking.cancel()
+        assert bodies._held == 0
+
+    asyncio.run(scene())
+    assert sizes == [7 * 700_000]
+    assert max(pauses) < 0.2
+
+
+def test_many_fields_and_many_files(client):
+    """More than any form of ours has: refused while they are read."""
+    part = '--x\r\nContent-Disposition: form-data; name="f{}"{}\r\n\r\n\r\n'
+    kinds = {10_000: "", 1001: '; filename="a.png"'}
+    for count, name in kinds.items():
+        body = "".join(part.format(k, name) for k in range(count)).encode() + b"--x--\r\n"
+        # No more than fits: the count is refused, not the size.
+        body = body if len(body) <= LIMIT else body[:LIMIT]
+        reply = client.post("/v1/lines", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (413, "too_many_parts"), count
+    assert client.get("/health").status_code == 200
+
+
+def test_clients_that_leave_in_the_middle_leave_nothing(client):
+    def things():
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), client.get("/metrics").text
+
+    client.get("/health")
+    files, threads, _ = things()
+    spooled = set(Path(tempfile.gettempdir()).iterdir())
+    start = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    for length in (0, 1, 1000, 150_000) * 10:
+        with connect(client) as sock:
+            sock.sendall(head(client, "Content-Length: 180000", "Content-Type: multipart/form-data; boundary=x"))
+            sock.sendall(start + b"a" * length)
+    for _ in range(100):
+        now_files, now_threads, figures = things()
+        if now_files <= files and 'status="499"} 40.0' in figures:
+            break
+        time.sleep(0.1)
+    assert now_files <= files
+    assert now_threads <= threads
+    assert 'method="POST",route="other",status="499"} 40.0' in figures, "every one has ended"
+    assert "linegroup_requests_in_flight 0.0" in figures
+    assert not set(Path(tempfile.gettempdir()).iterdir()) - spooled

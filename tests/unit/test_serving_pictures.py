@@ -154,3 +154,22 @@ def test_file_names_are_text(client, name):
     document = client.post("/v1/lines", files={"file": (name, CHART)}).json()
     assert "/" not in document["image"]["name"]
     assert len(document["image"]["name"]) <= 255
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000)])
+@pytest.mark.parametrize("method", ["components", "dbscan"])
+def test_pictures_of_a_single_row_or_column(client, size, method):
+    """Legal and odd: positions beyond 16 bits are not far, and every other pixel is a line of its own."""
+    image = Image.new("L", size, 255)
+    image.putdata([0, 255] * 30_000)
+    fields = {"clustering_method": method, "candidate_method": "non_white", "min_pixels": "1"}
+    started = time.monotonic()
+    for path in ("/v1/cluster", "/v1/lines"):
+        reply = client.post(path, files={"file": ("a.png", saved(image))}, data=fields)
+        assert reply.status_code in (200, 422), reply.text
+        if reply.status_code == 200 and path == "/v1/cluster":
+            tree = reply.json()
+            assert (tree["meta"]["image"]["width"], tree["meta"]["image"]["height"]) == size
+            seen = [point for points in [*tree["clusters"].values(), tree["noise"]] for point in points]
+            assert sorted(seen) == [[k, 0] if size[0] > 1 else [0, k] for k in range(0, 60_000, 2)]
+    assert time.monotonic() - started < 60

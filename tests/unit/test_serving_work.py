@@ -4,6 +4,7 @@ import json
 import pickle
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from linegroup.config import GroupingConfig
 from linegroup.errors import UserError
 from linegroup.grouping import GROUPERS, group_field
 from linegroup.images import ImageError, TooManyPixels, UnknownFormat, decode, encode_png
+from linegroup.model import LineModel
 from linegroup.predict import Predictor
 from linegroup.sample import Field, Groups
+from linegroup.serving import deadline, digits
 from linegroup.serving.calm import calm
-from linegroup.serving.digits import json_rows
+from linegroup.serving.digits import json_rows, json_tables
 from linegroup.serving.limits import Limits, within
 from linegroup.serving.stages import Overloaded
 from linegroup.serving.thinning import group_thinned
@@ -162,6 +165,66 @@ def test_digits(table):
 def test_digits_of_many_rows():
     table = np.random.default_rng(0).integers(0, 70_000, (300_000, 2)).astype(np.int32)
     assert json.loads(json_rows(table)) == table.tolist()
+
+
+def test_digits_of_many_tables_are_written_in_one_pass(monkeypatch):
+    table = np.random.default_rng(0).integers(0, 70_000, (60_000, 2)).astype(np.int32)
+    counts = [0, 3, *[1] * 59_990, 0, 7, 0]
+    passes = []
+    monkeypatch.setattr(digits, "_rows", lambda *given, real=digits._rows: passes.append(1) or real(*given))
+    written = [json.loads(text) for text in json_tables(table, counts)]
+    assert [len(rows) for rows in written] == counts
+    assert [row for rows in written for row in rows] == table.tolist()
+    assert len(passes) == 1
+
+
+def test_tens_of_thousands_of_clusters_are_written_at_once():
+    """A comb of single pixels: a table of digits for each cluster took minutes."""
+    pixels = np.full((1, 60_000, 3), 255, dtype=np.uint8)
+    pixels[:, ::2] = 0
+    overrides = {"candidates": "non_white", "method": "components", "min_pixels": 1}
+    parcel = embed(Predictor.load("none"), Order(encode_png(pixels), overrides=overrides))
+    started = time.process_time()
+    tree = json.loads(answer(parcel, "cluster", {}).body)
+    assert time.process_time() - started < 10
+    assert tree["num_clusters"] == 30_000
+    assert tree["clusters"]["30000"] == [[59_998, 0]]
+    assert tree["cluster_pixel_values"]["30000"] == [[0, 0, 0]]
+    assert tree["noise"] == []
+
+
+def test_documents_say_that_a_sample_was_grouped(tiny_predictor, chart_png):
+    overrides = {"method": "dbscan", "max_candidate_points": 100}
+    parcel = embed(tiny_predictor, Order(chart_png, overrides=overrides, limits=Limits(max_candidate_points=100)))
+    notes = json.loads(answer(parcel, "lines", {}).body)["notes"]
+    assert "100 of" in notes[0]
+    assert json.loads(answer(parcel, "cluster", {}).body)["meta"]["notes"] == notes
+    alone = tiny_predictor.predict_bytes(chart_png)
+    assert replace(alone, groups=replace(alone.groups, notes=("a sample",))).document.notes == ("a sample",)
+    assert json.loads(answer(embed(tiny_predictor, Order(chart_png)), "lines", {}).body)["notes"] == []
+
+
+def test_time_is_looked_at_between_tiles(monkeypatch, tiny_predictor):
+    """A legal picture can be minutes of work: it ends as one that nobody waits for, not as a replica that hangs."""
+    monkeypatch.setattr("linegroup.model.LARGEST", 1000)
+    monkeypatch.setattr("linegroup.model.TILE", 32)
+    now, tiles = [1000.0], []
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(time=lambda: now[0]))
+
+    real = LineModel._decoded
+
+    def decoded(model, pictures):
+        tiles.append(1)
+        now[0] += 1
+        return real(model, pictures)
+
+    monkeypatch.setattr(LineModel, "_decoded", decoded)
+    content = encode_png(np.full((128, 128, 3), 255, dtype=np.uint8))
+    with pytest.raises(Late):
+        embed(tiny_predictor, Order(content, deadline=1003.5))
+    assert len(tiles) == 4
+    embed(tiny_predictor, Order(content))
+    assert len(tiles) == 4 + 16
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_text_and_back(count):
 
 def test_keys_that_others_rely_on():
     tree = json.loads(to_json(document((line(),))))
-    assert list(tree) == ["schema", "image", "lines", "calibration", "parameters", "model", "timings_ms"]
+    assert list(tree) == ["schema", "image", "lines", "calibration", "parameters", "model", "notes", "timings_ms"]
     assert tree["schema"] == "linegroup.lines/1"
     assert tree["image"] == {"name": "Ä “1”.png", "width": 40, "height": 30, "orientation_applied": 6, "frames": 2}
     assert tree["lines"] == [
@@ -67,6 +67,14 @@ def test_keys_that_others_rely_on():
     ]
     assert tree["parameters"] == GroupingConfig().model_dump(mode="json")
     assert tree["model"] == {"name": "linegroup", "version": "abc"}
+
+
+def test_notes_may_be_missing():
+    """Documents made before there were any."""
+    tree = json.loads(to_json(document(notes=("a sample",))))
+    assert from_json(json.dumps(tree)).notes == ("a sample",)
+    del tree["notes"]
+    assert from_json(json.dumps(tree)).notes == ()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

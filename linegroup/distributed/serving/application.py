@@ -84,7 +84,9 @@ def build(arguments: ServiceArguments) -> Application:
     """
     settings = ServiceSettings.read()
     if settings.loopback_only:
-        logging.getLogger(__name__).warning("Nobody has to sign in: the service answers as localhost only.")
+        logging.getLogger(__name__).warning(
+            "Nobody has to sign in: the service answers this machine only, as localhost."
+        )
     return application(arguments, settings)
 
 

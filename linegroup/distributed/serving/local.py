@@ -17,6 +17,7 @@ from ray.serve.schema import LoggingConfig
 
 from linegroup.distributed.serving.application import APP, application
 from linegroup.distributed.serving.arguments import ServiceArguments
+from linegroup.distributed.serving.proxied import PROXY_MIDDLEWARES, PROXY_SETTING
 from linegroup.distributed.session import start_ray
 from linegroup.errors import UserError
 from linegroup.serving.access import LOOPBACK_HOSTS
@@ -24,6 +25,10 @@ from linegroup.serving.settings import ServiceSettings
 
 STORE_BYTES = 512 * 2**20
 """Shared memory for pictures and candidates on their way."""
+
+# Threads that spin while they wait take the CPU from the other stage.
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", PROXY_SETTING: PROXY_MIDDLEWARES}
+"""What Ray's processes find, unless it is said otherwise."""
 
 _log = logging.getLogger(__name__)
 
@@ -109,18 +114,19 @@ def wait_for_end() -> None:
 
 @contextlib.contextmanager
 def quiet_serve() -> Iterator[None]:
-    """No notes of Serve's own in this process; threads of replicas that wait sleep."""
+    """No notes of Serve's own in this process; threads of replicas that wait sleep; the proxy gives plain ids."""
     logger = logging.getLogger("ray.serve")
-    level, wait = logger.level, os.environ.get("OMP_WAIT_POLICY")
+    level, before = logger.level, {name: os.environ.get(name) for name in _ENVIRONMENT}
     logger.setLevel(logging.ERROR)
-    # Threads that spin while they wait take the CPU from the other stage.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         yield
     finally:
         logger.setLevel(level)
-        if wait is None:
-            os.environ.pop("OMP_WAIT_POLICY", None)
+        for name, old in before.items():
+            if old is None:
+                os.environ.pop(name, None)
 
 
 def _reason(error: Exception) -> str:

@@ -30,6 +30,7 @@ from linegroup.serving.loading import load_model
 from linegroup.serving.logs import configure_logs
 from linegroup.serving.schema import ModelInfo
 from linegroup.serving.settings import ServiceSettings
+from linegroup.serving.tracing import working_on
 from linegroup.serving.warming import warm_up
 from linegroup.serving.work import Order, Parcel, answer, embed
 
@@ -42,7 +43,8 @@ BATCH_WAIT_S = 0.005
 _THREADS_PER_BATCH = 2
 
 Pixels = NDArray[np.uint8]
-Together = Callable[[tuple[LineModel, Pixels]], Coroutine[Any, Any, Maps | Exception]]
+Check = Callable[[], None]
+Together = Callable[[tuple[LineModel, Pixels, Check | None]], Coroutine[Any, Any, Maps | Exception]]
 
 
 class Replica:
@@ -92,14 +94,15 @@ class Embedder(Replica):
         if self.gpu and predictor.model is not None:
             shared = _Shared(predictor.model, self._together, asyncio.get_running_loop())
             predictor = replace(predictor, model=cast(LineModel, shared))
-        return await self.workshop.do(embed, predictor, order)
+        with working_on(order.request_id):
+            return await self.workshop.do(embed, predictor, order)
 
     async def info(self) -> ModelInfo:
         """What serves."""
         return self.holder.current.info
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=BATCH_WAIT_S)
-    async def _together(self, asked: list[tuple[LineModel, Pixels]]) -> list[Maps | Exception]:
+    async def _together(self, asked: list[tuple[LineModel, Pixels, Check | None]]) -> list[Maps | Exception]:
         """Maps of pictures that came at about the same time; a model that was just replaced does its last ones."""
         return await asyncio.to_thread(_by_model, asked)
 
@@ -112,19 +115,20 @@ class _Shared:
         self._together = together
         self._loop = loop
 
-    def maps(self, pixels: Pixels) -> Maps:
+    def maps(self, pixels: Pixels, check: Check | None = None) -> Maps:
         """See `LineModel.maps`; called in a thread."""
-        found = asyncio.run_coroutine_threadsafe(self._together((self._model, pixels)), self._loop).result()
+        found = asyncio.run_coroutine_threadsafe(self._together((self._model, pixels, check)), self._loop).result()
         if isinstance(found, Exception):
             raise found
         return found
 
 
-def _by_model(asked: Sequence[tuple[LineModel, Pixels]]) -> list[Maps | Exception]:
+def _by_model(asked: Sequence[tuple[LineModel, Pixels, Check | None]]) -> list[Maps | Exception]:
     found: dict[int, Maps | Exception] = {}
-    for model in {id(model): model for model, _ in asked}.values():
-        members = [i for i, (each, _) in enumerate(asked) if each is model]
-        found |= dict(zip(members, maps_together(model, [asked[i][1] for i in members]), strict=True))
+    for model in {id(model): model for model, *_ in asked}.values():
+        members = [i for i, (each, *_) in enumerate(asked) if each is model]
+        pictures, checks = [asked[i][1] for i in members], [asked[i][2] for i in members]
+        found |= dict(zip(members, maps_together(model, pictures, checks), strict=True))
     return [found[i] for i in range(len(asked))]
 
 
@@ -142,7 +146,8 @@ class Clusterer(Replica):
 
     async def answer(self, parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
         """See `linegroup.serving.work.answer`."""
-        return await self.workshop.do(answer, parcel, kind, options)
+        with working_on(parcel.request_id):
+            return await self.workshop.do(answer, parcel, kind, options)
 
 
 class Ingress(Replica):
@@ -161,7 +166,7 @@ class Ingress(Replica):
         self.draining = Draining()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        app = build_api(self.settings, self.stages)
+        app = build_api(self.settings, self.stages, replica=serve.get_replica_context().replica_id.unique_id)
         app.add_middleware(self.draining.middleware)
         app.add_middleware(OneRequestId)
         return app

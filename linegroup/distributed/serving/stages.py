@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
+from linegroup.distributed.serving.readiness import Readiness, replica_runs
 from linegroup.errors import UserError
 from linegroup.serving.answers import Reply
 from linegroup.serving.schema import ModelInfo
@@ -30,9 +31,6 @@ REFUSED = (BackPressureError, DeploymentUnavailableError)
 OURS = (UserError, TimeoutError, Overloaded)
 """Errors of the stages that the HTTP interface knows."""
 
-READY_S = 20.0
-"""So long after an answer the service is ready without being asked."""
-
 _ASK_S = 3.0
 _PAUSE_S = 0.1
 
@@ -47,14 +45,22 @@ class RayStages:
         clusterer: Handle of `Clusterer`.
         retry_after_s: What is told when there is too much work.
         attempts: How often a picture is begun when replicas die under it.
+        ask: Whether the embedder has a replica; None: Serve is asked.
     """
 
-    def __init__(self, embedder: Handle, clusterer: Handle, retry_after_s: float = 1.0, attempts: int = 3) -> None:
+    def __init__(
+        self,
+        embedder: Handle,
+        clusterer: Handle,
+        retry_after_s: float = 1.0,
+        attempts: int = 3,
+        ask: Callable[[], bool] | None = None,
+    ) -> None:
         self._embedder = embedder
         self._clusterer = clusterer
         self._retry_after_s = retry_after_s
         self._attempts = attempts
-        self._answered = -READY_S
+        self._readiness = Readiness(ask or partial(replica_runs, embedder))
 
     async def run(self, order: Order) -> Reply:
         """See `Stages`; done again from the start when a replica dies under it."""
@@ -67,7 +73,7 @@ class RayStages:
                 _log.warning("a replica died under a picture", extra={"attempt": attempt, "reason": _first(error)})
                 await asyncio.sleep(_PAUSE_S)
             else:
-                self._answered = time.monotonic()
+                self._readiness.answered()
                 return reply
         raise Overloaded("The replicas that worked on the picture stopped.", self._retry_after_s)
 
@@ -81,18 +87,12 @@ class RayStages:
             raise Overloaded("No model is loaded, or all replicas are busy.", self._retry_after_s) from None
         except LOST:
             raise Overloaded("The replica stopped.", self._retry_after_s) from None
-        self._answered = time.monotonic()
+        self._readiness.answered()
         return info
 
     async def ready(self) -> bool:
-        """See `Stages`; known from the last answer for some seconds, so that a busy service stays ready."""
-        if time.monotonic() - self._answered < READY_S:
-            return True
-        try:
-            await self.info()
-        except Overloaded:
-            return False
-        return True
+        """See `Stages`; no picture waits for it."""
+        return await self._readiness.now()
 
     async def _done(self, order: Order) -> Reply:
         embedding = _asked(self._embedder.embed, order)

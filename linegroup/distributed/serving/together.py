@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from linegroup.model import LARGEST, LineModel, evaluating, image_tensor
+from linegroup.model import LARGEST, LineModel
 from linegroup.sample import Maps
 
 CELL = 128
@@ -20,6 +19,7 @@ MOST_PIXELS = 8_000_000
 """Of all pictures of a batch together, with their padding."""
 
 Pixels = NDArray[np.uint8]
+Check = Callable[[], None]
 
 _log = logging.getLogger(__name__)
 
@@ -30,14 +30,22 @@ def bucket(pixels: Pixels) -> tuple[int, int]:
     return -(-height // CELL) * CELL, -(-width // CELL) * CELL
 
 
-def maps_together(model: LineModel, pictures: Sequence[Pixels]) -> list[Maps | Exception]:
+def maps_together(
+    model: LineModel, pictures: Sequence[Pixels], checks: Sequence[Check | None] = ()
+) -> list[Maps | Exception]:
     """What the model says of each picture `(h, w, 3) uint8`, as `LineModel.maps` up to rounding.
 
     Pictures of one bucket share a batch. What fails together is done again one by one, so that a picture fails alone.
+
+    Args:
+        model: The network.
+        pictures: Of any sizes.
+        checks: For each picture, as `LineModel.maps` takes it; empty: none.
     """
+    checks = checks or [None] * len(pictures)
     found: list[Maps | Exception | None] = [None] * len(pictures)
     for chosen in _batches(pictures):
-        for i, maps in zip(chosen, _answers(model, [pictures[i] for i in chosen]), strict=True):
+        for i, maps in zip(chosen, _answers(model, [(pictures[i], checks[i]) for i in chosen]), strict=True):
             found[i] = maps
     return [one for one in found if one is not None]
 
@@ -57,42 +65,17 @@ def _batches(pictures: Sequence[Pixels]) -> Iterator[list[int]]:
             yield members[start : start + most]
 
 
-def _answers(model: LineModel, pictures: Sequence[Pixels]) -> Sequence[Maps | Exception]:
-    if len(pictures) > 1:
+def _answers(model: LineModel, asked: Sequence[tuple[Pixels, Check | None]]) -> Sequence[Maps | Exception]:
+    if len(asked) > 1:
         try:
-            return _batch(model, pictures)
+            return model.maps_of([pixels for pixels, _ in asked])
         except Exception:
             _log.warning("a batch failed, its pictures are done one by one", exc_info=True)
-    return [_one(model, pixels) for pixels in pictures]
+    return [_one(model, pixels, check) for pixels, check in asked]
 
 
-def _one(model: LineModel, pixels: Pixels) -> Maps | Exception:
+def _one(model: LineModel, pixels: Pixels, check: Check | None) -> Maps | Exception:
     try:
-        return model.maps(pixels)
+        return model.maps(pixels, check)
     except Exception as error:
         return error
-
-
-def _batch(model: LineModel, pictures: Sequence[Pixels]) -> list[Maps]:
-    height, width = np.max([bucket(pixels) for pixels in pictures], axis=0)
-    page = np.zeros((len(pictures), height, width, 3), dtype=np.uint8)
-    inside = torch.zeros(len(pictures), height, width, dtype=torch.bool)
-    for i, pixels in enumerate(pictures):
-        h, w = pixels.shape[:2]
-        page[i, :h, :w] = model._shown(pixels[None])[0]
-        inside[i, :h, :w] = True
-    with evaluating(model), torch.inference_mode():
-        prediction = model(image_tensor(page, model.device), inside.to(model.device))
-        found = {"embedding": torch.zeros(len(pictures), 0, height, width)}
-        found["foreground"] = torch.ones(len(pictures), height, width)
-        for name, head in model.heads.items():
-            found |= head.decode(prediction[name])  # type: ignore[operator]
-        values = {name: value.cpu().numpy() for name, value in found.items()}
-    return [
-        Maps(**{name: np.ascontiguousarray(value[(i, ..., *_corner(pixels))]) for name, value in values.items()})
-        for i, pixels in enumerate(pictures)
-    ]
-
-
-def _corner(pixels: Pixels) -> tuple[slice, slice]:
-    return slice(pixels.shape[0]), slice(pixels.shape[1])

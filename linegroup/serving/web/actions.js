@@ -4,7 +4,8 @@ import { ApiError, exportLines, findLines, modelInfo } from "./api.js";
 import { describe } from "./errors.js";
 import { FORMATS } from "./formats.js";
 import { linesOf, toDocument } from "./lines.js";
-import { IDLE } from "./state.js";
+import { inForce } from "./parameters.js";
+import { IDLE, ownSettings } from "./state.js";
 
 const TRIES_WHEN_BUSY = 4;
 
@@ -44,6 +45,7 @@ export function createActions(store) {
     async run() {
       const { picture, changes } = store.state;
       if (!picture) return;
+      const asked = inForce(changes, ownSettings(store.state));
       running?.abort();
       const mine = ++turn;
       const abort = (running = new AbortController());
@@ -53,7 +55,7 @@ export function createActions(store) {
       };
       try {
         const document = await whenFree(
-          () => findLines(picture, changes, { signal: abort.signal, onUpload }),
+          () => findLines(picture, asked, { signal: abort.signal, onUpload }),
           abort.signal,
           mine,
         );
@@ -62,7 +64,7 @@ export function createActions(store) {
         const seconds = ((performance.now() - store.state.run.started) / 1000).toFixed(1);
         store.set({
           document,
-          asked: changes,
+          asked,
           lines,
           hovered: null,
           selected: null,

@@ -12,7 +12,8 @@ export function listenToIntake(store, actions) {
     chooser.value = ""; // the same file may be chosen again
   });
   find("#example").addEventListener("click", async () => {
-    const answer = await fetch("web/example.png");
+    const answer = await fetch("web/example.png").catch(() => null);
+    if (!answer?.ok) return actions.say("The example cannot be fetched from the service.");
     actions.open(new File([await answer.blob()], "example.png", { type: "image/png" }));
   });
 

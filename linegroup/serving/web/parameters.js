@@ -77,3 +77,10 @@ export const PARAMETERS = [
   { name: "min_pixels", label: "Fewest pixels of a line", min: 1, step: 1 },
   { name: "noise", label: "Pixels left over", choices: { assign: "Join a line", drop: "Stay out" } },
 ];
+
+/** The changes that have any effect; those of fields that are not shown stay with the page. */
+export function inForce(changes, own) {
+  const settings = { ...own, ...changes };
+  const idle = new Set(PARAMETERS.filter(({ offered }) => offered && !offered(settings)).map(({ name }) => name));
+  return Object.fromEntries(Object.entries(changes).filter(([name]) => !idle.has(name)));
+}

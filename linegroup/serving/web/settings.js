@@ -2,7 +2,7 @@
 
 import { find, make } from "./elements.js";
 import { PARAMETERS } from "./parameters.js";
-import { isBusy } from "./state.js";
+import { isBusy, ownSettings } from "./state.js";
 
 export function createSettings(store, actions) {
   const form = find("#settings");
@@ -16,8 +16,7 @@ export function createSettings(store, actions) {
   find("#forget").addEventListener("click", () => actions.forgetChanges());
 
   store.on(["changes", "info", "document", "picture", "run"], ({ changes, info, document, picture, run }) => {
-    const own = { ...document?.parameters, ...info?.parameters };
-    const current = { ...own, ...changes };
+    const current = { ...ownSettings({ info, document }), ...changes };
     for (const field of fields) field.update(current, (name) => Object.hasOwn(changes, name), run.error);
     find("#again").disabled = !picture || isBusy(run);
     find("#forget").disabled = !Object.keys(changes).length;

@@ -36,8 +36,16 @@ export function createStage(store, frame) {
   function draw(...names) {
     if (!stale.size) {
       requestAnimationFrame(() => {
-        for (const name of stale) DRAWERS[name]();
+        const names = [...stale];
+        // Before anything is drawn: one that fails must not be the last.
         stale.clear();
+        for (const name of names) {
+          try {
+            DRAWERS[name]();
+          } catch (error) {
+            reportError(error);
+          }
+        }
       });
     }
     for (const name of names) stale.add(name);

@@ -28,3 +28,6 @@ export const INITIAL = {
   said: "",
   look: Object.freeze({ strokes: true, pixels: false, lineOpacity: 1, pictureOpacity: 0.45, colours: "distinct" }),
 };
+
+/** The settings as they are where nothing is changed. */
+export const ownSettings = ({ info, document }) => ({ ...document?.parameters, ...info?.parameters });

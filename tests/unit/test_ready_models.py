@@ -1,0 +1,114 @@
+"""Networks that only predict: folded, in the precision of their device, the same wherever they are loaded."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from linegroup.backbones.blocks import MaskedBatchNorm
+from linegroup.backbones.folding import folded
+from linegroup.config import ModelConfig
+from linegroup.distributed.serving.together import maps_together
+from linegroup.model import LineModel
+from linegroup.predict import Predictor
+from linegroup.serving.loading import load_model
+from linegroup.testing import random_sample, unpng
+
+NAMES = ("embedding", "foreground", "crossing", "tangent")
+
+
+def trained(norm: str = "batch", depth: int = 2) -> LineModel:
+    """A network whose normalisations do something."""
+    torch.manual_seed(5)
+    config = ModelConfig(width=8, depth=depth, emb_dim=4, norm=norm, heads=NAMES)
+    model = LineModel(config).eval()
+    for part in model.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.normal_(0, 0.3)
+            part.running_var.uniform_(0.3, 3)
+            torch.nn.init.normal_(part.weight, 1, 0.3)
+            torch.nn.init.normal_(part.bias, 0, 0.3)
+    return model
+
+
+def picture(size: tuple[int, int], seed: int = 1) -> np.ndarray:
+    return unpng(random_sample(seed, size).image)
+
+
+def assert_same(got, want, atol=1e-4):
+    for name in NAMES:
+        np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("size", [(64, 96), (61, 97), (1, 1)])
+def test_folded_predicts_the_same(norm, size):
+    model = trained(norm)
+    before = copy.deepcopy(model.state_dict())
+    fast = folded(model)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in fast.modules())
+    assert_same(fast.maps(picture(size)), model.maps(picture(size)))
+    assert list(before) == list(model.state_dict())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_folded_in_batches_with_padding():
+    model, given = trained(), [picture((48, 64), 1), picture((61, 97), 2)]
+    for maps, pixels in zip(folded(model).maps_of(given), given, strict=True):
+        assert maps.foreground.shape == pixels.shape[:2]
+        assert_same(maps, model.maps(pixels))
+
+
+def test_folded_is_what_a_predictor_has_and_an_artifact_has_not():
+    model = Predictor.load("pretrained", "cpu").model
+    assert not any(isinstance(part, MaskedBatchNorm) for part in model.modules())
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_service_computes_as_predict_does(monkeypatch, fast):
+    monkeypatch.setattr("linegroup.predict.has_bfloat16", lambda device: fast)
+    ours, service = Predictor.load("pretrained", "cpu"), load_model("pretrained", "cpu").predictor
+    assert (ours.version, ours.name, ours.grouping, ours.data) == (
+        service.version, service.name, service.grouping, service.data,
+    )  # fmt: skip
+    assert ours.model.low_precision is service.model.low_precision is fast
+    assert_same(service.model.maps(picture((64, 96))), ours.model.maps(picture((64, 96))), atol=0)
+
+
+def test_precision_is_that_of_the_device_it_goes_to(monkeypatch):
+    monkeypatch.setattr("linegroup.predict.has_bfloat16", lambda device: False)
+    predictor = Predictor.load("pretrained", "cpu")
+    assert not predictor.model.low_precision
+    monkeypatch.setattr("linegroup.predict.has_bfloat16", lambda device: device.type == "cpu")
+    assert predictor.on("cpu").model.low_precision
+
+
+def test_batches_are_computed_in_the_models_precision():
+    model, given = trained(), [picture((48, 64), 1), picture((61, 97), 2)]
+    exact = [maps.embedding for maps in maps_together(model, given)]
+    model.low_precision = True
+    found = maps_together(model, given)
+    for maps, pixels, before in zip(found, given, exact, strict=True):
+        alone = model.maps(pixels).embedding
+        error = np.abs(maps.embedding - before).max()
+        assert 0 < error < 0.2 * np.abs(before).max()
+        assert np.abs(maps.embedding - alone).max() <= error
+
+
+def test_tiles_can_be_stopped(monkeypatch):
+    monkeypatch.setattr("linegroup.model.LARGEST", 1000)
+    monkeypatch.setattr("linegroup.model.TILE", 32)
+    model, asked = trained(depth=1), []
+
+    def check():
+        asked.append(1)
+        if len(asked) == 3:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        model.maps(picture((96, 96)), check)
+    assert len(asked) == 3
+    whole = model.maps(picture((96, 96)))
+    monkeypatch.setattr("linegroup.model.LARGEST", 100_000)
+    assert_same(whole, model.maps(picture((96, 96))), 1e-5)
