@@ -31,6 +31,13 @@ EQUAL = 5.0
 TURNS = 0.5
 """Peaks are one ink, too, if this share of one's pixels lies right beside the other's."""
 
+FRINGE, TINGED = 0.75, 30.0
+"""Peaks nearer than the second are one ink if this share of one's pixels lies beside the other's: coloured edges."""
+
+MOTLEY, RARE = 0.2, 30.0
+"""Where so large a share of all has a colour too rare for an ink of its own (thin lines on subpixels), it is of the
+nearest ink, if that is as near as the second."""
+
 REACH = 3
 """Antialiasing, blur and JPEG carry an ink this many pixels from the middle of its stroke."""
 
@@ -179,24 +186,30 @@ def separate_inks(
         size: `(height, width)` of the picture.
     """
     labels, peaks = _peaks(vectors)
-    order = list(range(len(peaks)))
-    spots = [_Spots(_image(xs[labels == k], ys[labels == k], size)) for k in order]
+    if not len(peaks):
+        return labels
+    spots = [_Spots(_image(xs[labels == k], ys[labels == k], size)) for k in range(len(peaks))]
     owner = np.arange(len(peaks))
-    for k in order[1:]:
+    for k in range(1, len(peaks)):
         for j in range(k):
-            if (
-                owner[j] == j
-                and _one_ink(peaks[j], peaks[k])
-                and (
-                    np.linalg.norm(peaks[j] - peaks[k]) < EQUAL
-                    or not _side_by_side(spots[j], spots[k])
-                    or _in_turns(spots[j], spots[k])
-                )
-            ):
+            if owner[j] == j and _belong_together(peaks[j], peaks[k], spots[j], spots[k]):
                 owner[k] = j
                 spots[j] = _Spots(spots[j].image | spots[k].image)
                 break
-    return np.asarray(np.where(labels >= 0, owner[np.maximum(labels, 0)] if len(peaks) else -1, -1))
+    found = np.where(labels >= 0, owner[np.maximum(labels, 0)], -1)
+    rare = np.flatnonzero(labels < 0)
+    if len(rare) > MOTLEY * len(labels):
+        away = np.stack([mixing_distance(vectors[rare], peak) for peak in peaks], axis=1)
+        found[rare] = np.where(away.min(axis=1) <= RARE, owner[away.argmin(axis=1)], -1)
+    return np.asarray(found)
+
+
+def _belong_together(a: Colours, b: Colours, at: _Spots, other: _Spots) -> bool:
+    """Whether peaks of two colours, at such places, are one ink."""
+    away = np.linalg.norm(a - b)
+    if away < TINGED and _in_turns(at, other, FRINGE):
+        return True
+    return _one_ink(a, b) and bool(away < EQUAL or not _side_by_side(at, other) or _in_turns(at, other))
 
 
 def mixing_distance(vectors: Colours, ink: Colours) -> NDArray[np.float32]:
@@ -267,10 +280,10 @@ class _Spots:
         return np.asarray(cv2.dilate(inside, np.ones((1, 3), np.uint8))[0] > 0)
 
 
-def _in_turns(a: _Spots, b: _Spots) -> bool:
+def _in_turns(a: _Spots, b: _Spots, share: float = TURNS) -> bool:
     """Whether two sets of pixels take turns along the same strokes: one ink, unevenly drawn or badly kept."""
     a, b = (b, a) if a.count < b.count else (a, b)
-    return bool(np.count_nonzero(a.near & b.image) / b.count > TURNS)
+    return bool(np.count_nonzero(a.near & b.image) / b.count > share)
 
 
 def _side_by_side(a: _Spots, b: _Spots) -> bool:

@@ -203,3 +203,17 @@ def test_what_is_black_follows_the_foreground_and_what_has_a_hue_its_vote():
     assert (labels[100:][foreground[100:] > 0] > 0).all()
     assert (labels[100:160][(pixels[100:160, :, 1] < 100)] > 0).all()  # the whole red line
     assert not labels[:100][right].any()  # of the black one what is likely
+
+
+def test_a_thin_line_on_subpixels_is_one():
+    """Its edges have all hues, none of them often enough to be an ink."""
+    height, width = 120, 300
+    x = np.arange(3 * width)
+    y = 60 + 15 * np.sin(x / 140) + np.random.default_rng(0).normal(0, 1, len(x))
+    ink = np.clip(1 - np.abs(np.arange(height)[:, None] - y), 0, 1)
+    ink = (ink + np.roll(ink, 1, axis=1) + np.roll(ink, -1, axis=1)) / 3
+    pixels = np.rint(255 * (1 - ink)).astype(np.uint8).reshape(height, width, 3)
+    strong = pixels.min(axis=2) < 200
+    field, groups = with_maps(pixels, pixels.min(axis=2) < 240, "non_background", foreground_threshold=0.15)
+    assert groups.count == 1
+    assert (field.label_image(groups.labels)[strong] == 1).mean() > 0.9
