@@ -51,7 +51,7 @@ LONG = 60.0
 STYLE = 0.5
 """How much it costs to go from dashes into others twice as long and more, or into none."""
 
-MOST_PAIRS, NEAREST = 4_000_000, 16
+MOST_PAIRS, NEAREST = 400_000, 16
 """Of more pairs of ends than that only those are looked at in which one is among the nearest of the other."""
 
 MOST_AT_JUNCTION = 100
