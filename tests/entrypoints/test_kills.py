@@ -315,11 +315,11 @@ def log_of(out: Path) -> str:
     return (out / "job.log").read_text(errors="replace")[-4000:]
 
 
-STEPS = ("training.max_steps=16", "training.save_every=1", "training.eval_every=4", "tracking.enabled=false")
+STEPS = ("training.max_steps=8", "training.save_every=1", "training.eval_every=4", "tracking.enabled=false")
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("name", "least"), [("sharding", 20), ("training", 20)])
+@pytest.mark.parametrize(("name", "least"), [("sharding", 20), ("training", 15)])
 def test_killed_at_every_rename(name, least, moment, shards, tmp_path, capsys):
     """Between a write and its rename, or right after it: once in each of many folders, and again and again in one."""
     began = time.monotonic()

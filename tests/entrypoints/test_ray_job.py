@@ -120,10 +120,10 @@ def test_nobody_gets_in_without_the_token(cluster):
 
 
 def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The result line of a job that succeeded; Ray prints its own words after it."""
+    """The result of a job that succeeded, on one line or on several; Ray prints its own words after it."""
     assert done.returncode == 0, done.stdout + done.stderr
-    line = [line for line in done.stdout.splitlines() if line.startswith("{")][-1]
-    result: dict[str, Any] = json.loads(line)
+    start = ("\n" + done.stdout).rindex("\n{")
+    result: dict[str, Any] = json.JSONDecoder().raw_decode(done.stdout[start:])[0]
     return result
 
 
