@@ -149,8 +149,9 @@ def searching(shards: Path) -> Job:
     def result(out: Path) -> object:
         answer = json.loads((out / "search" / "result.json").read_text())
         assert [trial["state"] for trial in answer["trials"]] == ["complete"] * 3
-        finals = list(out.glob("search/trials/*/run/checkpoints/final.pt"))
-        found = {load_checkpoint(path).settings["loss.delta_d"]: path for path in finals}
+        # Of those at their end: Tune ends a training at its last report, before it has written `final.pt`.
+        states = {path: load_checkpoint(path) for path in out.glob("search/trials/*/run/checkpoints/last.pt")}
+        found = {state.settings["loss.delta_d"]: path for path, state in states.items() if state.step == 100}
         wanted = [trial["settings"]["loss.delta_d"] for trial in answer["trials"]]
         assert len(set(wanted)) == 3
         assert set(wanted) <= found.keys()
@@ -166,16 +167,16 @@ def searching(shards: Path) -> Job:
     return Job(command, lambda out: out / "search" / "trials", result)
 
 
-def assert_undisturbed(out: Path, options: list[str], values: dict[str, Any], final: Path) -> None:
+def assert_undisturbed(out: Path, options: list[str], values: dict[str, Any], last: Path) -> None:
     """The weights are those of a training of its own with these settings."""
     plan = plan_search(*load_search(None, options))
     config = plan.config(values, "alone")
     changes = {
-        "training": config.training.model_copy(update={"out": str(out / f"alone-{final.parts[-4]}")}),
+        "training": config.training.model_copy(update={"out": str(out / f"alone-{last.parts[-4]}")}),
         "tracking": config.tracking.model_copy(update={"enabled": False}),
     }
     alone = Path(train_local(config.model_copy(update=changes)).artifact).parent
-    states = [load_checkpoint(path).model for path in (final, alone / "checkpoints" / "final.pt")]
+    states = [load_checkpoint(path).model for path in (last, alone / "checkpoints" / "last.pt")]
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():
         torch.testing.assert_close(value, states[1][name], rtol=0, atol=0)
