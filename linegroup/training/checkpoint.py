@@ -188,6 +188,8 @@ def _link(path: Path, other: Path) -> None:
         # Some shared file systems have no hard links.
         write_bytes(temporary, path.read_bytes())
     temporary.replace(other)
+    # It stays where both names were the same file already: a save that was killed right after this.
+    temporary.unlink(missing_ok=True)
 
 
 def _other_name(path: Path) -> Path:
