@@ -197,7 +197,7 @@ def test_the_chain_is_seen_in_mlflow(cluster, chain):
     assert len(children) == 2
     assert len(runs) == 4
     # The registered model is the winner of the search, and what was noted of its promotion says on what.
-    assert (version.version, version.run_id) == ("1", parent.info.run_id)
+    assert (str(version.version), version.run_id) == ("1", parent.info.run_id)
     assert version.tags["artifact_version"] == load_artifact(root / "search" / "artifact").version
     (entry,) = history("linegroup", tracking=tracking)
     assert (entry["by"], entry["gate"], entry["version"], entry["before"]) == ("chain", "passed", "1", None)
