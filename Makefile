@@ -18,11 +18,14 @@ test: lint
 test-fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow and not ray"
 
-# Replicas of a real service on this machine are killed and stopped under load, for SECONDS in each test.
+# Replicas of a real service on this machine are killed and stopped under load, for SECONDS in each test; sharding,
+# training and searching are killed KILLS times each at random moments, and the first two at every rename of a file.
 SECONDS ?= 60
+KILLS ?= 17
 
 chaos: $(READY)
-	CHAOS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -m chaos tests/entrypoints/test_serve_ray.py
+	CHAOS_SECONDS=$(SECONDS) CHAOS_KILLS=$(KILLS) $(BIN)/python -m pytest -m chaos \
+		tests/entrypoints/test_serve_ray.py tests/entrypoints/test_kills.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

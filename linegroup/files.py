@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
+
+TEMPORARY, REPLACED = ".tmp", ".old"
+"""Ends of names beside a file or folder that is being written: the new one, and the one that stepped aside for it."""
+
+_RANDOM = r"[a-z0-9_]{8}"
+"""What `tempfile` puts into a name."""
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -20,10 +29,10 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         OSError: the file could not be written; nothing has changed at `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with _named(path), os.fdopen(handle, "wb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -46,11 +55,94 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` at the end, in place of the one there; on an error it is removed."""
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=TEMPORARY))
+    old = work.with_suffix(REPLACED)
+    try:
+        yield work
+        work.chmod(0o777 & ~_umask())
+        # A folder cannot be renamed onto a full one: the old one steps aside for this moment.
+        if folder.exists():
+            folder.rename(old)
+        work.rename(folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    sync_folder(folder.parent)
+
+
+def recover_folder(folder: Path, is_good: Callable[[Path], bool]) -> bool:
+    """Clear away what killed users of `new_folder` left beside a folder; nobody may be writing it now.
+
+    Only names that `new_folder` makes are touched: `.NAME.xxxxxxxx.tmp` and `.NAME.xxxxxxxx.old`.
+
+    Args:
+        folder: Where it is, or was, or will be.
+        is_good: Whether a folder is whole.
+
+    Returns:
+        Whether the one that had stepped aside when its writer was killed had to be put back.
+    """
+    folder = folder.absolute()
+    back = False
+    if not os.path.lexists(folder):
+        aside = [path for path in left_beside(folder, REPLACED) if is_good(path)]
+        if aside:
+            # By the time when they stepped aside.
+            max(aside, key=lambda path: path.stat().st_ctime_ns).rename(folder)
+            sync_folder(folder.parent)
+            back = True
+    replaced = list(left_beside(folder, REPLACED))
+    # Not before there is a good one: what cannot be read here may be of a newer version.
+    left = replaced if replaced and is_good(folder) else []
+    for path in [*left, *left_beside(folder)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+    return back
+
+
+def left_beside(path: Path, end: str = TEMPORARY) -> Iterator[Path]:
+    """What writers of `path` have beside it: those at work, and those that were killed.
+
+    Args:
+        path: The file or folder; `*` in its name stands for anything.
+        end: `TEMPORARY` or `REPLACED`.
+    """
+    name = re.escape(path.name).replace(r"\*", ".*")
+    ours = re.compile(rf"\.{name}\.{_RANDOM}{re.escape(end)}", re.DOTALL)
+    try:
+        found = list(path.parent.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from (each for each in found if ours.fullmatch(each.name))
+
+
+def remove_temporaries(folder: Path, *names: str) -> None:
+    """Remove what killed writers of these files left in a folder; nobody may be writing them now.
+
+    Args:
+        folder: It may be missing.
+        names: Of the files; `*` stands for anything.
+    """
+    for name in names:
+        for path in left_beside(folder / name):
+            if not path.is_dir() or path.is_symlink():
+                path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename inside it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with _named(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -59,6 +151,17 @@ def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in chunks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """A full disk does not say what it was that could not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _write_all(stream: IO[bytes], content: bytes) -> None:

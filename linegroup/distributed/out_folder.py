@@ -12,6 +12,7 @@ from pathlib import Path
 
 from linegroup.distributed.parts import PARTIAL, Folder, PartedJob
 from linegroup.errors import UserError
+from linegroup.files import remove_temporaries
 from linegroup.shards import MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -74,10 +75,11 @@ def open_for_writing(job: PartedJob) -> None:
 
 def remove_left_overs(out: Path, wanted: set[str], pattern: str) -> None:
     """Remove files by `pattern` of an earlier unfinished job, and temporary files of a killed one."""
-    for each in (".*.tmp", "*/.*.tmp", pattern):
-        for path in out.glob(each):
-            if path.relative_to(out).as_posix() not in wanted:
-                path.unlink()
+    for folder in (out, *(path for path in out.iterdir() if path.is_dir())):
+        remove_temporaries(folder, "*")
+    for path in out.glob(pattern):
+        if path.relative_to(out).as_posix() not in wanted:
+            path.unlink()
     for folder in out.iterdir():
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -33,6 +33,7 @@ from linegroup.distributed.feed import ray_batches
 from linegroup.distributed.session import start_ray
 from linegroup.distributed.stored import fetch, local_step, newest_stored, open_stored, run_name
 from linegroup.errors import UserError
+from linegroup.training.artifact import copy_artifact
 from linegroup.training.checkpoint import BEST, LAST
 from linegroup.training.loop import (
     ARTIFACT,
@@ -155,7 +156,7 @@ def _fit(config: Config, run_id: str | None, stored: str | None) -> TrainResult:
         shutil.rmtree(out / "ray", ignore_errors=True)
     elif result.checkpoint is not None and not finished.artifact.exists():
         with result.checkpoint.as_directory() as folder:
-            shutil.copytree(Path(folder) / ARTIFACT, finished.artifact)
+            copy_artifact(Path(folder) / ARTIFACT, finished.artifact)
     return finished
 
 

@@ -9,15 +9,12 @@ metrics.json          validation scores
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import logging
 import math
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +27,10 @@ from torch import Tensor
 
 from linegroup.config import Config, GroupingConfig, build_config
 from linegroup.errors import UserError
-from linegroup.files import sync_folder, write_bytes
+from linegroup.files import REPLACED, left_beside, new_folder, recover_folder, write_bytes
 from linegroup.model import LineModel
+
+logger = logging.getLogger(__name__)
 
 INDEX = "artifact.json"
 CONFIG = "config.json"
@@ -90,6 +89,8 @@ def save_artifact(
 ) -> Artifact:
     """Write a model folder: the whole of it becomes visible at once, an older artifact there is replaced.
 
+    What a killed writer left beside it is cleared away first (see `recover`).
+
     Args:
         folder: New, empty, or an artifact.
         model: Its weights must be finite.
@@ -103,8 +104,8 @@ def save_artifact(
         The artifact as `load_artifact` reads it.
 
     Raises:
-        UserError: the folder holds something else, the weights are not finite, or the version is no name.
-        OSError: it could not be written; what stood there before is untouched.
+        UserError: the folder holds something else, the weights are not finite, the version is no name, or it could
+            not be written (disk full); then what stands there is whole.
     """
     if version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", version):
         raise UserError(f"A version is named with letters, digits, '.', '_' and '-'; got {version!r}.")
@@ -126,9 +127,7 @@ def save_artifact(
         "sha256": hashes,
         "data": dict(data or {}),
     }
-    with _new_folder(folder) as work:
-        for name, content in {**contents, INDEX: _json(index)}.items():
-            write_bytes(work / name, content)
+    _write(folder, {**contents, INDEX: _json(index)})
     return load_artifact(folder)
 
 
@@ -163,10 +162,42 @@ def is_artifact(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
+def copy_artifact(source: Path, folder: Path) -> Artifact:
+    """Copy a model folder: the whole of it becomes visible at once.
+
+    Raises:
+        UserError: the source is damaged, `folder` holds something that is no artifact, or it could not be written.
+    """
+    load_artifact(source)
+    _check_replaceable(folder)
+    _write(folder, {name: (source / name).read_bytes() for name in (*FILES, INDEX)})
+    return load_artifact(folder)
+
+
+def recover(folder: Path) -> None:
+    """Clear away what killed writers of an artifact left beside it; for its only writer, before it begins.
+
+    An artifact that had stepped aside for a new one when its writer was killed comes back.
+
+    Args:
+        folder: Where the artifact is, or was, or will be.
+    """
+    if recover_folder(folder, _is_good):
+        logger.warning("%s is back: it was being replaced when its writer was killed.", folder)
+
+
+def _is_good(folder: Path) -> bool:
+    try:
+        load_artifact(folder)
+    except UserError:
+        return False
+    return True
+
+
 def _read_index(folder: Path) -> tuple[str, dict[str, str], dict[str, str]]:
     path = folder / INDEX
     if not path.is_file():
-        raise UserError(f"{folder} is no model: it has no {INDEX}. Give the `artifact` folder of a training run.")
+        raise UserError(f"{folder} is no model: it has no {INDEX}.{_advice(folder)}")
     tree = _tree(path.read_bytes(), path)
     name, _, number = str(tree.get("schema")).partition("/")
     if name != SCHEMA_NAME or not number.isdecimal():
@@ -183,6 +214,16 @@ def _read_index(folder: Path) -> tuple[str, dict[str, str], dict[str, str]]:
     if not isinstance(data, dict):
         raise UserError(f"{path} is damaged: its data are no mapping. Take the artifact from its source again.")
     return str(tree.get("version")), hashes, {str(name): str(digest) for name, digest in data.items()}
+
+
+def _advice(folder: Path) -> str:
+    aside = [] if folder.exists() else [path.name for path in left_beside(folder.absolute(), REPLACED)]
+    if aside:
+        return (
+            f" It was being replaced when its writer was killed, and lies beside it as {aside[0]}: run the training"
+            " (or the tuning) again, or rename that folder."
+        )
+    return " Give the `artifact` folder of a training run."
 
 
 def _read_checked(path: Path, digest: str) -> bytes:
@@ -233,29 +274,17 @@ def _check_replaceable(folder: Path) -> None:
         raise UserError(f"{folder} holds something that is no artifact. Name a new folder.")
 
 
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` at the end; when anything fails, it is removed."""
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp"))
-    old = work.with_suffix(".old")
+def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
     try:
-        yield work
-        umask = os.umask(0)
-        os.umask(umask)
-        work.chmod(0o777 & ~umask)
-        # A folder cannot be renamed onto a full one: the old one steps aside for this moment.
-        if folder.exists():
-            folder.rename(old)
-        work.rename(folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    sync_folder(folder.parent)
+        recover(folder)
+        with new_folder(folder) as work:
+            for name, content in contents.items():
+                write_bytes(work / name, content)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write the model {folder}: {error.strerror or error}. What stands there is whole: make room or"
+            " correct the rights, then run the same command again."
+        ) from error
 
 
 def _json(tree: Mapping[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from linegroup.errors import UserError
-from linegroup.files import write_bytes
+from linegroup.files import TEMPORARY, remove_temporaries, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +133,13 @@ def find_checkpoint(folder: Path) -> tuple[Checkpoint, Path] | None:
     return None
 
 
+def tidy_checkpoints(folder: Path) -> None:
+    """Remove what killed writers left among the checkpoints of a run; for its only writer, before it begins."""
+    link = _other_name(folder / PREVIOUS)
+    link.unlink(missing_ok=True)
+    remove_temporaries(folder, LAST, PREVIOUS, link.name, BEST, FINAL)
+
+
 def check_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
     """Compare the settings that a run depends on.
 
@@ -173,7 +180,7 @@ def _feed(state: Any, value: Any) -> None:
 
 def _link(path: Path, other: Path) -> None:
     """`other` becomes another name of the file at `path`; both exist at every moment from then on."""
-    temporary = other.with_suffix(".tmp")
+    temporary = _other_name(other)
     temporary.unlink(missing_ok=True)
     try:
         os.link(path, temporary)
@@ -181,6 +188,12 @@ def _link(path: Path, other: Path) -> None:
         # Some shared file systems have no hard links.
         write_bytes(temporary, path.read_bytes())
     temporary.replace(other)
+    # It stays where both names were the same file already: a save that was killed right after this.
+    temporary.unlink(missing_ok=True)
+
+
+def _other_name(path: Path) -> Path:
+    return path.with_suffix(TEMPORARY)
 
 
 def _first_line(error: Exception) -> str:

@@ -22,7 +22,7 @@ from linegroup.batches import BatchBuilder
 from linegroup.config import Config, TrainingConfig, flat
 from linegroup.errors import UserError
 from linegroup.model import LineModel
-from linegroup.training.artifact import save_artifact
+from linegroup.training.artifact import recover, save_artifact
 from linegroup.training.checkpoint import (
     BEST,
     FINAL,
@@ -32,6 +32,7 @@ from linegroup.training.checkpoint import (
     find_checkpoint,
     load_checkpoint,
     save_checkpoint,
+    tidy_checkpoints,
 )
 from linegroup.training.data import (
     batch_plan,
@@ -42,7 +43,7 @@ from linegroup.training.data import (
     validation_set,
 )
 from linegroup.training.mlflow_access import tracking_uri
-from linegroup.training.reporting import Reporter, SilentReporter
+from linegroup.training.reporting import Reporter, SilentReporter, tidy_reports
 from linegroup.training.resume import prepare_resume
 from linegroup.training.runtime import Runtime, choose_device
 from linegroup.training.starting import as_started, load_start
@@ -284,6 +285,9 @@ class _Run:
                 " training.out must be on a disk that all machines see; or give ray.storage, where each finds the last"
                 " checkpoint."
             )
+        # Now that all workers have what they need: they may have been writing until here.
+        if self.runtime.rank == 0:
+            self._tidy()
         if found is None:
             return 0
         state, path = found
@@ -292,6 +296,12 @@ class _Run:
         if (folder / BEST).exists():
             self.best, self.metrics = state.best, state.metrics
         return step
+
+    def _tidy(self) -> None:
+        """Clear away what an earlier session left when it was killed within a write."""
+        tidy_checkpoints(self.out / CHECKPOINTS)
+        recover(self.out / ARTIFACT)
+        tidy_reports(self.out)
 
     def _reporter(self) -> Reporter:
         if self.runtime.rank:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from linegroup.files import write_bytes, write_text
+from linegroup.files import remove_temporaries, write_bytes, write_text
 from linegroup.images import encode_png
 from linegroup.training.tracking import Tracker
 
@@ -199,6 +199,12 @@ def read_metrics(out: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+def tidy_reports(out: Path) -> None:
+    """Remove what killed writers left of a run's records and pictures; for its only writer, before it begins."""
+    remove_temporaries(out, METRICS_FILE, "run.json")
+    remove_temporaries(out / "pictures", "epoch-*.png")
 
 
 def _cut(path: Path, last: int) -> None:

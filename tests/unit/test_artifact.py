@@ -196,7 +196,7 @@ def test_disk_full_leaves_what_was_there(folder, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match=r"No space.*run the same command again"):
         save_artifact(folder, make_model(1), CONFIG, GroupingConfig(), {})
     monkeypatch.undo()
     assert load_artifact(folder).version == before

@@ -56,6 +56,14 @@ def test_the_one_before_is_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [PREVIOUS, LAST]
 
 
+def test_a_save_that_was_killed_after_its_link(tmp_path):
+    save_checkpoint(tmp_path, LAST, state(1))
+    os.link(tmp_path / LAST, tmp_path / PREVIOUS)
+    save_checkpoint(tmp_path, LAST, state(2))
+    assert [load_checkpoint(tmp_path / name).step for name in (LAST, PREVIOUS)] == [2, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [PREVIOUS, LAST]
+
+
 def flip(path: Path, share: float) -> None:
     content = bytearray(path.read_bytes())
     content[int(len(content) * share)] ^= 0x10

@@ -1,0 +1,139 @@
+"""Run by test_cluster_nodes.py, for a Ray of its own: three nodes on this machine, of which working ones are removed.
+
+    python tests/entrypoints/cluster_nodes.py FOLDER dotted.key=value …
+
+Below FOLDER: `shards` by a job that lost a node; `quiet` and `lost`, trainings with two workers each, of which the
+second lost the node of one of them. Writes one JSON line.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import secrets
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before Ray is imported.
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED="0")
+
+import ray
+from ray.cluster_utils import Cluster
+
+from linegroup.config import load_config
+from linegroup.distributed.data import ShardProgress, make_shards
+from linegroup.distributed.synth_job import SynthJob
+from linegroup.distributed.train import train_distributed
+
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+class Machines:
+    """A head, where this process is, and two nodes beside it."""
+
+    def __init__(self) -> None:
+        head = {**NODE, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.fill()
+        ray.init(address=self._cluster.address, log_to_driver=False, logging_level="ERROR")
+
+    def fill(self) -> None:
+        """Up to three nodes."""
+        while len(self._cluster.worker_nodes) < 2:
+            self._cluster.add_node(**NODE)
+        self._cluster.wait_for_nodes()
+
+    def lose(self, title: str, seconds: float = 120) -> bool:
+        """Remove a node, not the head, where a process with that title works; False where none came up in time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for node in list(self._cluster.worker_nodes):
+                raylet = node.all_processes["raylet"][0].process.pid
+                if any(title in words for words in children(raylet)):
+                    self._cluster.remove_node(node, allow_graceful=False)
+                    return True
+            time.sleep(0.01)
+        return False
+
+    def count(self) -> int:
+        return sum(node["Alive"] for node in ray.nodes())
+
+    def stop(self) -> None:
+        ray.shutdown()
+        self._cluster.shutdown()
+
+
+def children(pid: int) -> list[str]:
+    """What the child processes of a process call themselves."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    found.append((entry / "cmdline").read_bytes().decode(errors="replace"))
+    return found
+
+
+class Loss:
+    """A node is removed as soon as something has come true; the work goes on beside it."""
+
+    def __init__(self, machines: Machines, title: str, when: Callable[[], bool]) -> None:
+        self.happened = False
+        self._thread = threading.Thread(target=self._work, args=(machines, title, when), daemon=True)
+        self._thread.start()
+
+    def _work(self, machines: Machines, title: str, when: Callable[[], bool]) -> None:
+        while not when():
+            time.sleep(0.01)
+        self.happened = machines.lose(title)
+
+    def join(self) -> bool:
+        self._thread.join(150)
+        return self.happened
+
+
+def main() -> dict[str, Any]:
+    folder, *settings = sys.argv[1:]
+    root = Path(folder)
+    seconds = [time.monotonic()]
+    with tempfile.TemporaryDirectory(prefix="lg-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
+        # Also the address of this cluster is noted below it, where nobody else looks.
+        os.environ["RAY_TMPDIR"] = temporary
+        (Path(temporary) / "ray").mkdir()
+        machines = Machines()
+        seconds.append(time.monotonic())
+        try:
+            states = [ShardProgress()]
+            loss = Loss(machines, "ray::Map", lambda: states[-1].done >= 2)
+            made = make_shards(SynthJob(count=24, images_per_part=1, out=root / "shards"), states.append)
+            lost = [loss.join()]
+            left = [machines.count()]
+            seconds.append(time.monotonic())
+            machines.fill()
+            train_distributed(load_config(None, [*settings, f"training.out={root / 'quiet'}"]))
+            seconds.append(time.monotonic())
+            last = root / "lost" / "checkpoints" / "last.pt"
+            loss = Loss(machines, "RayTrainWorker", last.exists)
+            result = train_distributed(load_config(None, [*settings, f"training.out={root / 'lost'}"]))
+            lost.append(loss.join())
+            left.append(machines.count())
+            seconds.append(time.monotonic())
+        finally:
+            machines.stop()
+    return {
+        "lost": lost,
+        "left": left,
+        "samples": made.samples,
+        "steps": result.steps,
+        "resumed_from": result.resumed_from,
+        "seconds": [round(b - a, 1) for a, b in itertools.pairwise(seconds)],
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main()) + "\n")
