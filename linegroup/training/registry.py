@@ -14,6 +14,7 @@ from linegroup.config import TrackingConfig, flat
 from linegroup.errors import UserError
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, Artifact, is_artifact, load_artifact
 from linegroup.training.mlflow_access import explained, open_client, tracking_uri
+from linegroup.training.run_file import run_of
 from linegroup.training.tracking import (
     MODELS,
     VERSION_TAG,
@@ -21,7 +22,6 @@ from linegroup.training.tracking import (
     log_metrics,
     log_model,
     log_params,
-    read_run,
 )
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _entry_key() -> str:
 
 def _run_for(artifact: Artifact, config: TrackingConfig) -> str:
     """The run that a folder came from, when it is known there with this very model; else a new one."""
-    known = read_run(artifact.path.parent, tracking_uri(config))
+    known = run_of(artifact.path.parent, tracking_uri(config))
     uri = tracking_uri(config)
     experiment = initialise(config)
     with explained(uri):
