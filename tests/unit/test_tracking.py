@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -349,3 +350,48 @@ def test_addresses_are_kept_without_passwords(tmp_path, uri, shown):
     assert "pw" not in (tmp_path / "run.json").read_text()
     assert tracking.run_file.run_of(tmp_path, uri) == "r"
     assert tracking.run_file.run_of(tmp_path, "http://elsewhere") is None
+
+
+def test_a_folder_whose_run_is_gone_is_registered_through_a_new_one(where, tmp_path):
+    run_id, made = run_with_model(where, tmp_path)
+    client(where).delete_run(run_id)
+    assert registry.register(str(made.path))["run_id"] != run_id
+    lost = artifact(tmp_path / "lost" / "artifact")
+    tracking.run_file.write(tmp_path / "lost", mlflow_access.tracking_uri(where), run_id="0" * 32)
+    assert registry.register(str(lost.path))["version"] == "2"
+
+
+def test_all_models_are_listed(where, monkeypatch):
+    """MLflow's answers come in pages."""
+    mlflow = client(where)
+    for number in range(3):
+        mlflow.create_registered_model(f"m{number}")
+    honest = type(mlflow).search_registered_models
+
+    def one_at_a_time(self, *given, **named):
+        return honest(self, *given, **{**named, "max_results": 1})
+
+    monkeypatch.setattr(type(mlflow), "search_registered_models", one_at_a_time)
+    assert [model.name for model in registry._all_pages(mlflow.search_registered_models)] == ["m0", "m1", "m2"]
+
+
+def test_downloads_go_with_the_process(tmp_path):
+    code = (
+        "import pathlib; from unittest import mock; from linegroup.training import downloads\n"
+        "def fetch(artifact_uri, tracking_uri, dst_path):\n"
+        "    (pathlib.Path(dst_path) / 'artifact').mkdir()\n"
+        "    (pathlib.Path(dst_path) / 'artifact' / 'artifact.json').touch()\n"
+        "    return dst_path\n"
+        "with mock.patch('mlflow.artifacts.download_artifacts', fetch):\n"
+        "    folder = downloads.download('http://x', 's3://bucket/models/1', 'r')\n"
+        "assert folder.is_dir(); print(folder)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert Path(said.stdout.strip()).is_relative_to(tmp_path)
+    assert not list(tmp_path.glob("linegroup-models-*"))

@@ -1,0 +1,122 @@
+"""One training of a search as it runs in Tune's process: what it tells Tune and MLflow, also after a kill."""
+
+import math
+
+import pytest
+
+from linegroup.distributed import search_trial
+from linegroup.distributed.search import choose_best
+from linegroup.errors import UserError
+from linegroup.testing import random_sample
+from linegroup.training import mlflow_access, registry
+from linegroup.training.run_file import run_of
+from linegroup.tuning.judging import Judge
+from linegroup.tuning.plans import SearchPlan, load_search, plan_search
+from linegroup.tuning.tables import plain
+from linegroup.tuning.trials import Trial
+
+
+class Killed(BaseException):
+    """As a process that ends there."""
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, make_shard_folder):
+    samples = [random_sample(i, (30 + i, 40), 2) for i in range(1, 9)]
+    return make_shard_folder(tmp_path_factory.mktemp("search") / "shards", {"train": samples[:4], "val": samples[4:]})
+
+
+@pytest.fixture
+def plan(shards, tmp_path) -> SearchPlan:
+    tiny = ["model.width=4", "model.depth=1", "model.emb_dim=2", "augment.crop=[24, 32]", "training.batch_size=2"]
+    search = ["search.grouping_trials=1", "search.charts=2", f"search.out={tmp_path / 'out'}"]
+    how = ["training.max_steps=4", "ray.num_workers=0", "tracking.enabled=false", "grouping.candidates=non_background"]
+    return plan_search(*load_search(None, [*tiny, *search, *how, f"data.train={shards}"]))
+
+
+@pytest.fixture
+def reports(monkeypatch) -> list[dict]:
+    told: list[dict] = []
+    monkeypatch.setattr(search_trial.tune, "report", told.append)
+    return told
+
+
+def run(plan: SearchPlan, trial: str = "one") -> None:
+    search_trial.run_trial(plan, {}, trial, None, gpu=False)
+
+
+def steps(reports: list[dict]) -> list[int]:
+    return [report["step"] for report in reports]
+
+
+def test_a_checkpoint_whose_judging_was_killed_is_judged(plan, reports, monkeypatch):
+    def die(*_given):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Judge, "__call__", die)
+        with pytest.raises(Killed):
+            run(plan)
+    assert reports == []
+    run(plan)
+    # Two steps are an epoch; the first of them was trained before the kill.
+    assert steps(reports) == [2, 4]
+    assert [report["progress"] for report in reports] == [50, 100]
+
+
+def test_what_was_judged_is_told_again_not_judged_again(plan, reports, monkeypatch):
+    run(plan)
+    assert steps(reports) == [2, 4]
+    judged = []
+    monkeypatch.setattr(Judge, "__call__", lambda *given: judged.append(given))
+    run(plan)
+    assert steps(reports) == [2, 4, 4]
+    assert reports[2] == reports[1]
+    assert judged == []
+
+
+@pytest.mark.parametrize(("progress", "status"), [(50, "KILLED"), (100, "FINISHED")])
+def test_asha_may_end_a_training_at_any_report(plan, mlflow_here, monkeypatch, progress, status):
+    """Also at the last one: its run has the model then."""
+    tracking = plan.base.tracking.model_copy(update={"enabled": True})
+    plan = plan.model_copy(update={"base": plan.base.model_copy(update={"tracking": tracking})})
+
+    def last(values):
+        if values["progress"] == progress:
+            raise SystemExit
+
+    monkeypatch.setattr(search_trial.tune, "report", last)
+    with pytest.raises(SystemExit):
+        run(plan)
+    run_id = run_of(plan.folder("one"), mlflow_access.tracking_uri(tracking))
+    with mlflow_access.quiet_environment():
+        client = mlflow_access.open_client(mlflow_access.tracking_uri(tracking))
+    assert client.get_run(run_id).info.status == status
+    if progress == 100:
+        assert registry.resolve_model(run_id, tracking)
+
+
+def test_a_damaged_winner_makes_way_for_the_next(plan, reports, caplog):
+    for name in ("first", "second"):
+        run(plan, name)
+    trials = [
+        Trial(0, "complete", 0.5, 100, 1.0),
+        Trial(1, "complete", 0.7, 100, 1.0),
+        Trial(2, "failed", None, 0, 0.0),
+    ]
+    names = ["first", "second", "none"]
+    assert choose_best(plan, trials, names)[0].number == 1
+    (plan.folder("second") / "artifact" / "weights.safetensors").write_bytes(b"")
+    best, model = choose_best(plan, trials, names)
+    assert (best.number, model) == (0, plan.folder("first") / "artifact")
+    assert "Training 1 is left out" in caplog.text
+    (plan.folder("first") / "artifact" / "artifact.json").unlink()
+    with pytest.raises(UserError, match=r"Every training failed: .*weights"):
+        choose_best(plan, trials, names)
+
+
+def test_nan_is_null_in_json():
+    assert plain({"a": (1.0, math.nan), "b": [math.inf, {"c": -math.inf}]}) == {
+        "a": [1.0, None],
+        "b": [None, {"c": None}],
+    }
