@@ -1,15 +1,17 @@
 """One training of a search as it runs in Tune's process: what it tells Tune and MLflow, also after a kill."""
 
+import contextlib
 import math
 
 import pytest
 
-from linegroup.distributed import search_trial
+from linegroup.distributed import search, search_trial, search_tuner
 from linegroup.distributed.search import choose_best
 from linegroup.errors import UserError
 from linegroup.testing import random_sample
 from linegroup.training import mlflow_access, registry
 from linegroup.training.run_file import run_of
+from linegroup.training.tracking import start_tracker
 from linegroup.tuning.judging import Judge
 from linegroup.tuning.plans import SearchPlan, load_search, plan_search
 from linegroup.tuning.tables import plain
@@ -29,9 +31,9 @@ def shards(tmp_path_factory, make_shard_folder):
 @pytest.fixture
 def plan(shards, tmp_path) -> SearchPlan:
     tiny = ["model.width=4", "model.depth=1", "model.emb_dim=2", "augment.crop=[24, 32]", "training.batch_size=2"]
-    search = ["search.grouping_trials=1", "search.charts=2", f"search.out={tmp_path / 'out'}"]
+    how_far = ["search.grouping_trials=1", "search.charts=2", f"search.out={tmp_path / 'out'}"]
     how = ["training.max_steps=4", "ray.num_workers=0", "tracking.enabled=false", "grouping.candidates=non_background"]
-    return plan_search(*load_search(None, [*tiny, *search, *how, f"data.train={shards}"]))
+    return plan_search(*load_search(None, [*tiny, *how_far, *how, f"data.train={shards}"]))
 
 
 @pytest.fixture
@@ -113,6 +115,57 @@ def test_a_damaged_winner_makes_way_for_the_next(plan, reports, caplog):
     (plan.folder("first") / "artifact" / "artifact.json").unlink()
     with pytest.raises(UserError, match=r"Every training failed: .*weights"):
         choose_best(plan, trials, names)
+
+
+def test_runs_end_with_a_search_that_is_interrupted(plan, mlflow_here, monkeypatch):
+    """Those that were running; the others ended when they ended."""
+    tracking = plan.base.tracking.model_copy(update={"enabled": True})
+    plan = plan.model_copy(update={"base": plan.base.model_copy(update={"tracking": tracking})})
+    begun = {name: start_tracker(tracking, plan.folder(name), plan.base, {}) for name in ("done", "open")}
+    begun["done"].close()
+
+    def interrupted(*_given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "start_ray", lambda *_given: contextlib.nullcontext())
+    monkeypatch.setattr(search, "run_trainings", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search.search_method(plan)
+    with mlflow_access.quiet_environment():
+        client = mlflow_access.open_client(mlflow_access.tracking_uri(tracking))
+    above = run_of(plan.out, mlflow_access.tracking_uri(tracking))
+    ends = [client.get_run(run_id).info.status for run_id in (begun["done"].run_id, begun["open"].run_id, above)]
+    assert ends == ["FINISHED", "KILLED", "KILLED"]
+
+
+@pytest.mark.parametrize("sizes", [[1, 12], [12], [1, 1]])
+def test_a_search_that_tune_cut_short_is_none(plan, monkeypatch, sizes):
+    """Tune begins anew with one training where it cannot read its files, and ends then as if all were done."""
+    left = list(sizes)
+
+    class Tuned:
+        def fit(self):
+            return [None] * left.pop(0)
+
+    monkeypatch.setattr(search_tuner, "open_tuner", lambda *_given: Tuned())
+    if sizes == [1, 1]:
+        with pytest.raises(UserError, match="after 1 of 12 trainings"):
+            search_tuner.run_trainings(plan, None)
+    else:
+        assert len(search_tuner.run_trainings(plan, None)) == 12
+    assert left == []
+
+
+def test_what_no_training_of_the_search_owns_is_removed(plan, mlflow_here):
+    tracking = plan.base.tracking.model_copy(update={"enabled": True})
+    plan = plan.model_copy(update={"base": plan.base.model_copy(update={"tracking": tracking})})
+    begun = {name: start_tracker(tracking, plan.folder(name), plan.base, {}) for name in ("kept", "lost")}
+    search._drop_orphans(plan, ["kept"])
+    assert [path.name for path in (plan.out / "trials").iterdir()] == ["kept"]
+    with mlflow_access.quiet_environment():
+        client = mlflow_access.open_client(mlflow_access.tracking_uri(tracking))
+    stages = {name: client.get_run(tracker.run_id).info.lifecycle_stage for name, tracker in begun.items()}
+    assert stages == {"kept": "active", "lost": "deleted"}
 
 
 def test_nan_is_null_in_json():
