@@ -108,7 +108,7 @@ def simulate(images: int, each: int) -> dict[str, Any]:
 
 def schedule(images: int, each: int) -> dict[str, Any]:
     """All parts of a job through Ray Data, doing nothing: what only the sending costs."""
-    from linegroup.distributed.data import _ray_each
+    from linegroup.distributed.data import each_part
     from linegroup.distributed.session import start_ray
     from linegroup.distributed.shard_job import Plan
 
@@ -119,7 +119,7 @@ def schedule(images: int, each: int) -> dict[str, Any]:
 
         ray.data.range(4).map(lambda row: row).materialize()
         before, began = _status("VmRSS"), time.perf_counter()
-        answers = list(_ray_each(functools.partial(_nothing, each), parts))
+        answers = list(each_part(functools.partial(_nothing, each), parts))
         spent = time.perf_counter() - began
     assert len(answers) == len(parts)
     return {"parts": len(parts), "s": round(spent, 1), "grown_mib": round(_status("VmHWM") - before, 1)}

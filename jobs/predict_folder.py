@@ -44,16 +44,15 @@ def main() -> int:
     flags = vars(parse())
     logging.basicConfig(format="%(message)s")
     logging.getLogger("linegroup").setLevel(logging.INFO)
-    config, serial = flags.pop("config"), flags.pop("serial")
-    where = {name: flags.pop(name) for name in ("address", "num_cpus")}
+    config, serial, address, cpus = map(flags.pop, ("config", "serial", "address", "num_cpus"))
     try:
         job = load_predict_job(config, flags)
         with progress_bar() as bar:
-            predictions = predict_batch_serial(job, bar) if serial else predict_batch(job, bar, **where)
+            done = predict_batch_serial(job, bar) if serial else predict_batch(job, bar, address=address, num_cpus=cpus)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps({"out": str(job.out), **predictions.summary()}))
+    print(json.dumps({"out": str(job.out), **done.summary()}))
     return 0
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from linegroup.augment import augment
 from linegroup.config import Config
 from linegroup.errors import UserError
-from linegroup.images import decode
+from linegroup.images import ImageError, decode
 from linegroup.plans import SEED_BITS, BatchPlan, Item
 from linegroup.sample import Sample
 from linegroup.targets import TARGETS, Targets, draw_targets, select_category, with_thickness
@@ -114,11 +114,15 @@ def sample_pixels(sample: Sample) -> Pixels:
     """The decoded picture of a sample, `(h, w, 3) uint8` RGB.
 
     Raises:
-        UserError: the sample has no picture, or its size is not what the sample says.
+        UserError: it has none, or one that cannot be read or has another size than its truth; the sample is named.
     """
+    where = f"Sample {sample.id}" + (f" ({sample.name})" if sample.name else "")
     if sample.image is None:
-        raise UserError(f"Sample {sample.id} ({sample.name or 'no name'}) has no picture.")
-    pixels = decode(sample.image).pixels
+        raise UserError(f"{where} has no picture.")
+    try:
+        pixels = decode(sample.image).pixels
+    except ImageError as error:
+        raise UserError(f"{where}: {error}") from None
     if pixels.shape[:2] != tuple(sample.size):
-        raise UserError(f"Sample {sample.id}: the picture is {pixels.shape[:2]}, its record says {sample.size}.")
+        raise UserError(f"{where}: the picture is {pixels.shape[:2]}, its truth {sample.size}; sizes must be equal.")
     return pixels

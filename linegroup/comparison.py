@@ -12,9 +12,10 @@ from typing import Any
 
 from linegroup.config import DataConfig, TrackingConfig, load_config
 from linegroup.errors import UserError
-from linegroup.evaluation import Progress, Report, Row, evaluate, spread
+from linegroup.evaluation import Progress, Report, Row, evaluate
 from linegroup.metrics import LOWER_IS_BETTER
-from linegroup.metrics.paired import Gain, paired_gain
+from linegroup.metrics.paired import PairedGain, paired_gain
+from linegroup.plans import spread
 from linegroup.predict import Predictor
 from linegroup.sample import Sample
 from linegroup.shards import ShardSet, category_name
@@ -97,15 +98,26 @@ class Comparison:
     champion: ModelRecord
     data: Frozen
 
-    def gain(self, metric: str, tag: str | None = None, *, level: float = 0.95, seed: int = 0) -> Gain:
+    def gain(self, metric: str, tag: str | None = None, *, level: float = 0.95, seed: int = 0) -> PairedGain:
         """What the candidate gains in a metric over the charts with `tag`, or over all."""
         one, other = (self._scores(method, metric, tag) for method in (CANDIDATE, CHAMPION))
-        return paired_gain(one, other, lower_is_better=metric in LOWER_IS_BETTER, level=level, seed=seed)
+        better = metric in LOWER_IS_BETTER
+        groups = [row.group for row in self._with_tag(CANDIDATE, tag)]
+        return paired_gain(one, other, groups=groups, lower_is_better=better, level=level, seed=seed)
 
-    def count(self, metric: str, tag: str | None = None) -> int:
-        """Number of charts on which both have a score."""
-        pairs = zip(self._scores(CANDIDATE, metric, tag), self._scores(CHAMPION, metric, tag), strict=True)
-        return sum(math.isfinite(one) and math.isfinite(other) for one, other in pairs)
+    def documents(self, metric: str, tag: str | None = None) -> int:
+        """Number of documents with a chart on which both have a score; a chart without any is its own."""
+        pairs = zip(self._with_tag(CANDIDATE, tag), self._with_tag(CHAMPION, tag), strict=True)
+        both = [one.group for one, other in pairs if math.isfinite(one.scores[metric] - other.scores[metric])]
+        return len(set(both))
+
+    def judged_tags(self, metrics: Sequence[str], fewest: int) -> list[tuple[str, str]]:
+        """Tags with each metric that charts of at least `fewest` documents have."""
+        return [(tag, m) for tag in self.report.tags for m in metrics if self.documents(m, tag) >= fewest]
+
+    def tag_level(self, metrics: Sequence[str], level: float, fewest: int) -> float:
+        """The level of each interval of a tag, such that those of all that are judged hold together with `level`."""
+        return together(level, len(self.judged_tags(metrics, fewest)))
 
     def mean(self, method: str, metric: str, tag: str | None = None) -> float:
         """Mean score of `CANDIDATE` or `CHAMPION` over the charts that have it; NaN where none has."""
@@ -116,10 +128,10 @@ class Comparison:
         """Number of charts, or of those with a tag."""
         return self.report.pictures(tag)
 
-    def to_json(self, metrics: Sequence[str], level: float = 0.95, seed: int = 0) -> dict[str, Any]:
-        """Plain data; intervals by tag hold for all tags and metrics together."""
+    def to_json(self, metrics: Sequence[str], level: float = 0.95, seed: int = 0, fewest: int = 30) -> dict[str, Any]:
+        """Plain data; intervals by tag hold for all tags and metrics together that are judged (see `judged_tags`)."""
         tags = self.report.tags
-        narrow = together(level, len(tags) * len(metrics))
+        narrow = self.tag_level(metrics, level, fewest)
         return {
             "schema": SCHEMA,
             "candidate": self.candidate.model_dump(),
@@ -146,7 +158,10 @@ class Comparison:
         }
 
     def _scores(self, method: str, metric: str, tag: str | None) -> list[float]:
-        return [row.scores[metric] for row in self._rows[method] if tag is None or tag in row.tags]
+        return [row.scores[metric] for row in self._with_tag(method, tag)]
+
+    def _with_tag(self, method: str, tag: str | None) -> list[Row]:
+        return [row for row in self._rows[method] if tag is None or tag in row.tags]
 
     @functools.cached_property
     def _rows(self) -> dict[str, list[Row]]:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linegroup.batches import sample_pixels
 from linegroup.config import DataConfig, GroupingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
-from linegroup.images import ImageError, decode, encode_png
+from linegroup.images import encode_png
 from linegroup.metrics import (
     CURVE_METRICS,
     FLAT,
@@ -31,6 +32,7 @@ from linegroup.metrics import (
     true_curves,
 )
 from linegroup.pictures import Cell, contact_sheet, overlay
+from linegroup.plans import spread
 from linegroup.predict import Prediction, Predictor, change_grouping
 from linegroup.sample import Maps, Sample
 from linegroup.shards import ShardSet, category_name
@@ -74,6 +76,7 @@ class Row:
         found: Number of lines found.
         seconds: Time the predictor took.
         scores: Every metric; NaN where a picture cannot have it.
+        group: Its document.
     """
 
     method: str
@@ -84,6 +87,7 @@ class Row:
     found: int
     seconds: float
     scores: Mapping[str, float]
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -236,13 +240,6 @@ def save_evaluation(evaluation: Evaluation, out: Path) -> None:
     write_text(out / "report.json", text + "\n")
 
 
-def spread(count: int, limit: int) -> list[int]:
-    """All numbers below `count`, or `limit` of them at even distances."""
-    if not 0 < limit < count:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]
-
-
 def baselines() -> dict[str, Predictor]:
     """The trivial methods by name, each with settings of its own."""
     return {name: Predictor.without_model(grouping) for name, grouping in BASELINES.items()}
@@ -279,9 +276,9 @@ def evaluate(
             found_curves = [line_curves(line) for line in prediction.lines]
             scores = {**score(truth, lines, labels), **score_curves(curves, found_curves, sample.size)}
             found = int(labels.max(initial=0))
-            rows.append(Row(method, sample.id, sample.name, sample.tags, count, found, seconds, scores))
+            rows.append(Row(method, sample.id, sample.name, sample.tags, count, found, seconds, scores, sample.group))
         flat = {**dict.fromkeys(METRICS, math.nan), **score_flat(curves, sample.size)}
-        rows.append(Row(FLAT, sample.id, sample.name, sample.tags, count, count, 0.0, flat))
+        rows.append(Row(FLAT, sample.id, sample.name, sample.tags, count, count, 0.0, flat, sample.group))
         progress()
     if not rows:
         raise UserError("There is nothing to evaluate: no samples. Choose another split with --split.")
@@ -300,24 +297,6 @@ def _timed(
     started = time.perf_counter()
     prediction = predictor(pixels, known)
     return prediction, time.perf_counter() - started + embedding
-
-
-def sample_pixels(sample: Sample) -> NDArray[np.uint8]:
-    """The decoded picture of a sample, `(h, w, 3) uint8` RGB.
-
-    Raises:
-        UserError: it has none, or one that cannot be read or has another size than its truth.
-    """
-    where = f"Sample {sample.id}" + (f" ({sample.name})" if sample.name else "")
-    if sample.image is None:
-        raise UserError(f"{where} has no picture to evaluate on.")
-    try:
-        pixels = decode(sample.image).pixels
-    except ImageError as error:
-        raise UserError(f"{where}: {error}") from None
-    if pixels.shape[:2] != sample.size:
-        raise UserError(f"{where}: the picture is {pixels.shape[:2]}, its truth {sample.size}; sizes must be equal.")
-    return pixels
 
 
 def choose_examples(report: Report, each: int = 2, metric: str = "ari") -> list[tuple[str, int]]:

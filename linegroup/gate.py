@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import Field as Setting
 from pydantic import field_validator
 
-from linegroup.comparison import CANDIDATE, CHAMPION, Comparison, together
+from linegroup.comparison import CANDIDATE, CHAMPION, Comparison
 from linegroup.config import Section, Share
 from linegroup.errors import unknown_name
 from linegroup.evaluation import ALL_METRICS
@@ -17,6 +17,9 @@ from linegroup.metrics import LOWER_IS_BETTER
 _ONLY_OF_MATCHES = frozenset({"hausdorff", "nrmse"})
 """Means over matched lines: a model that finds none has none, so that they cannot tell a loss."""
 
+_WON_BY_NOTHING = frozenset({"pair_precision", "vi_merge", "fg_precision", "id_switches"})
+"""Scores that are best where no line is found: alone they would make an empty model the champion."""
+
 
 class GateConfig(Section):
     """When a candidate is refused."""
@@ -24,8 +27,8 @@ class GateConfig(Section):
     metrics: tuple[str, ...] = Setting(("ari", "line_f1"), description="Scores that must not get worse.")
     tolerance: float = Setting(0.0, ge=0, description="Loss over all charts that is forgiven.")
     tag_tolerance: float = Setting(0.02, ge=0, description="Loss over the charts of a tag that is forgiven.")
-    pictures: int = Setting(30, ge=2, description="Fewer charts decide nothing: refused.")
-    tag_pictures: int = Setting(10, ge=2, description="Tags of fewer charts are shown, but not judged.")
+    pictures: int = Setting(30, ge=2, description="Charts of fewer documents decide nothing: refused.")
+    tag_pictures: int = Setting(30, ge=2, description="Tags on fewer documents are shown, but not judged.")
     level: Share = Setting(
         0.95, gt=0.5, lt=1, description="Of the intervals; those of tags hold together with this level."
     )
@@ -42,6 +45,10 @@ class GateConfig(Section):
             _check_metric(metric)
             if metric in _ONLY_OF_MATCHES:
                 raise ValueError(f"{metric} is a mean over matched lines and gets no worse where none is found")
+        if not set(metrics) - _WON_BY_NOTHING:
+            raise ValueError(
+                f"a model that finds no line wins in {', '.join(metrics)}: name a score such as ari beside it"
+            )
         return metrics
 
     @field_validator("floor")
@@ -64,22 +71,20 @@ def judge(comparison: Comparison, gate: GateConfig) -> Verdict:
     """Ask the gate: every reason to refuse the candidate.
 
     A loss counts where its whole interval lies beyond what is forgiven: over all charts, and over the charts of
-    each tag that has enough of them.
+    each tag that has enough of them. What is enough is counted in documents: charts of one are alike.
     """
     few = [
-        f"{metric}: {comparison.count(metric)} charts have it, the gate wants {gate.pictures} (gate.pictures)"
+        f"{metric}: charts of {comparison.documents(metric)} documents have it, the gate wants {gate.pictures}"
+        " (gate.pictures)"
         for metric in gate.metrics
-        if comparison.count(metric) < gate.pictures
+        if comparison.documents(metric) < gate.pictures
     ]
     reasons = [*few, *_below_floor(comparison, gate)]
     for metric in gate.metrics:
         reasons += _loss(comparison, gate, metric, None, gate.level, gate.tolerance)
-    tags = [tag for tag in comparison.report.tags if comparison.pictures(tag) >= gate.tag_pictures]
-    level = together(gate.level, len(tags) * len(gate.metrics))
-    for tag in tags:
-        for metric in gate.metrics:
-            if comparison.count(metric, tag) >= gate.tag_pictures:
-                reasons += _loss(comparison, gate, metric, tag, level, gate.tag_tolerance)
+    level = comparison.tag_level(gate.metrics, gate.level, gate.tag_pictures)
+    for tag, metric in comparison.judged_tags(gate.metrics, gate.tag_pictures):
+        reasons += _loss(comparison, gate, metric, tag, level, gate.tag_tolerance)
     return Verdict(not reasons, tuple(reasons))
 
 

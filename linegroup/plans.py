@@ -175,6 +175,13 @@ class BatchPlan:
         return chosen
 
 
+def spread(count: int, limit: int) -> list[int]:
+    """All numbers below `count`, or `limit` of them at even distances."""
+    if not 0 < limit < count:
+        return list(range(count))
+    return [i * count // limit for i in range(limit)]
+
+
 @lru_cache(maxsize=16)
 def _pattern(counts: tuple[int, ...], seed: int) -> NDArray[np.int64]:
     rng = np.random.default_rng([seed & SEED_BITS, len(counts)])

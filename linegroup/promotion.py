@@ -102,7 +102,8 @@ class Promotion:
             "reasons": [] if self.verdict is None else list(self.verdict.reasons),
             "forced": self.job.force or self.job.no_gate,
             "gate": gate.model_dump(mode="json"),
-            "comparison": self.comparison and self.comparison.to_json(gate.metrics, gate.level, gate.seed),
+            "comparison": self.comparison
+            and self.comparison.to_json(gate.metrics, gate.level, gate.seed, gate.tag_pictures),
         }
 
 
@@ -163,9 +164,9 @@ def promote_model(
         if not verdict.passed and job.force is None:
             return Promotion(job, promoted=False, changed=False, before=before, comparison=comparison, verdict=verdict)
     promotion = Promotion(job, promoted=True, changed=True, before=before, comparison=comparison, verdict=verdict)
-    if registry.version_of(job.name, job.alias, tracking) != before:
-        raise UserError(f"models:/{job.name}@{job.alias} was given to another version meanwhile. Run this again.")
-    registry.promote(job.name, job.version, job.alias, tracking, _entry(promotion, by))
+    registry.promote(
+        job.name, job.version, job.alias, tracking, _entry(promotion, by), expected=registry.Holder(before)
+    )
     return promotion
 
 
@@ -183,7 +184,8 @@ def rollback(
         name, version, alias, before.
 
     Raises:
-        UserError: no such model, nothing has the alias, none is known to have had it before, or that is damaged.
+        UserError: no such model, nothing has the alias, none is known to have had it before, that is damaged, or
+            another version got the alias meanwhile.
     """
     current = registry.version_of(name, alias, tracking)
     if current is None:
@@ -195,7 +197,8 @@ def rollback(
             f" want: linegroup models promote {name} VERSION --no-gate REASON."
         )
     entry = {**_who(by), "action": ROLLED_BACK, "alias": alias, "version": earlier[-1], "before": current}
-    return registry.promote(name, earlier[-1], alias, tracking, {**entry, "reason": reason})
+    entry["reason"] = reason
+    return registry.promote(name, earlier[-1], alias, tracking, entry, expected=registry.Holder(current))
 
 
 def history(name: str, alias: str = registry.CHAMPION, tracking: TrackingConfig | None = None) -> list[dict[str, Any]]:
@@ -247,7 +250,7 @@ def _entry(promotion: Promotion, by: str | None) -> dict[str, Any]:
         "reason": job.no_gate or job.force or "",
     }
     if comparison is not None and verdict is not None:
-        plain = comparison.to_json(job.gate.metrics, job.gate.level, job.gate.seed)
+        plain = comparison.to_json(job.gate.metrics, job.gate.level, job.gate.seed, job.gate.tag_pictures)
         entry |= {
             "against": plain["champion"],
             "data": plain["data"],

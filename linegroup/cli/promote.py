@@ -12,6 +12,7 @@ from linegroup.cli.common import DeviceOption, JsonFlag, finite, output, plain, 
 
 if TYPE_CHECKING:
     from linegroup.comparison import Comparison
+    from linegroup.gate import GateConfig
 
 NameArgument = Annotated[str, typer.Argument(help="Name in the registry.")]
 AliasOption = Annotated[str, typer.Option(help="Which alias.")]
@@ -76,7 +77,7 @@ def promote(
         print_json(done.to_json())
     else:
         if done.comparison is not None:
-            show_comparison(done.comparison, job.gate.metrics, job.gate.level, job.gate.seed)
+            show_comparison(done.comparison, job.gate)
         for reason in () if done.verdict is None else done.verdict.reasons:
             typer.echo(f"Worse: {plain(reason)}")
         typer.echo(_what_happened(done.to_json()))
@@ -119,10 +120,10 @@ def compare(
         )
     verdict = judge(made, rule)
     if as_json:
-        tree = made.to_json(rule.metrics, rule.level, rule.seed)
+        tree = made.to_json(rule.metrics, rule.level, rule.seed, rule.tag_pictures)
         print_json({**tree, "passed": verdict.passed, "reasons": list(verdict.reasons)})
         return
-    show_comparison(made, rule.metrics, rule.level, rule.seed)
+    show_comparison(made, rule)
     for reason in verdict.reasons:
         typer.echo(f"The gate would refuse: {plain(reason)}")
     if verdict.passed:
@@ -170,19 +171,19 @@ def history(name: NameArgument, alias: AliasOption = "champion", as_json: JsonFl
     output().print(table)
 
 
-def show_comparison(comparison: Comparison, metrics: tuple[str, ...], level: float, seed: int) -> None:
+def show_comparison(comparison: Comparison, gate: GateConfig) -> None:
     """Means of both and the gain with its interval, overall and by tag."""
-    tree = comparison.to_json(metrics, level, seed)
+    tree = comparison.to_json(gate.metrics, gate.level, gate.seed, gate.tag_pictures)
     data = tree["data"]
     place = data["name"] + (f", {data['split']}" if data["split"] else "")
     title = f"{_named(tree['candidate'])} against {_named(tree['champion'])} on {data['pictures']} charts of {place}"
     table = Table(title=plain(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
-    for heading in ("score", "charts", "candidate", "other", "gain", f"{100 * level:g} % interval"):
+    for heading in ("score", "charts", "candidate", "other", "gain", f"{100 * gate.level:g} % interval"):
         table.add_column(heading, justify="left" if heading == "score" else "right", no_wrap=True)
     for metric, entry in tree["overall"].items():
         table.add_row(f"[bold]{metric}[/bold]", *_cells(entry))
     for tag, entries in tree["tags"].items():
-        for metric in metrics:
+        for metric in gate.metrics:
             table.add_row(f"{metric}, {plain(tag)}", *_cells(entries[metric]))
     output().print(table)
 

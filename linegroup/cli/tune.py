@@ -13,7 +13,6 @@ from rich.table import Table
 from linegroup.cli.common import (
     DeviceOption,
     JsonFlag,
-    finite,
     help_of,
     note,
     output,
@@ -24,7 +23,7 @@ from linegroup.cli.common import (
 from linegroup.cli.inputs import prepare_out
 
 if TYPE_CHECKING:
-    from linegroup.tuning.grouping import Gain, Tuning
+    from linegroup.tuning.grouping import Improvement, Tuning
 
 SHOWN_METRICS = ("ari", "line_f1", "pair_f1", "count_error", "noise_ratio")
 
@@ -67,7 +66,9 @@ def tune_grouping(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="grouping.*: where to begin; data.*: how the truth is drawn."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another search and another held-out half.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Another seed, another search and another held-out half.")
+    ] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one for each core.")] = 0,
     maps: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the network's answers here, for the next time.")
@@ -162,7 +163,7 @@ def tune_training(
     note(f"Search: {search.trials} trainings, {len(plan.space.parameters)} settings ({search.space}); into {plan.out}")
     result = search_method(plan)
     if as_json:
-        print_json(finite(result.to_json()))
+        print_json(result.to_json())
         return
     _show_gains([("searched on", result.tuned), *([("held out", result.held)] if result.held else [])])
     best = result.trials[result.best]
@@ -184,7 +185,7 @@ def _show(tuning: Tuning) -> None:
         note("On the held-out charts it is worse than before: do not use it, or tune on more charts.")
 
 
-def _show_gains(parts: Sequence[tuple[str, Gain]]) -> None:
+def _show_gains(parts: Sequence[tuple[str, Improvement]]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for name, gain in parts:
@@ -195,13 +196,13 @@ def _show_gains(parts: Sequence[tuple[str, Gain]]) -> None:
     output().print(table)
 
 
-def _before_after(gain: Gain, metric: str) -> str:
+def _before_after(gain: Improvement, metric: str) -> str:
     if metric not in gain.after:
         return ""
     return f"{gain.before[metric]:.3f} → {gain.after[metric]:.3f}"
 
 
-def _interval(gain: Gain) -> str:
+def _interval(gain: Improvement) -> str:
     mean, low, high = gain.change
     return f"{mean:+.3f} ({low:+.3f} … {high:+.3f})"
 

@@ -157,7 +157,7 @@ def _serial_engine() -> Iterator[_Engine]:
 @contextlib.contextmanager
 def _ray_engine(address: str | None, num_cpus: int | None) -> Iterator[_Engine]:
     with start_ray(address, num_cpus):
-        yield _Engine(plan=_ray_plan, each=_ray_each)
+        yield _Engine(plan=_ray_plan, each=each_part)
 
 
 def _ray_plan(job: FolderJob, folder: Folder) -> tuple[Plan | None, str]:
@@ -165,7 +165,8 @@ def _ray_plan(job: FolderJob, folder: Folder) -> tuple[Plan | None, str]:
     return result
 
 
-def _ray_each(work: Callable[[Part], PartResult], parts: Sequence[Part]) -> Iterator[PartResult]:
+def each_part(work: Callable[[Part], PartResult], parts: Sequence[Part]) -> Iterator[PartResult]:
+    """One call of `work` for each part, by Ray Data; Ray must be there. The answers come as they finish."""
     rows = [asdict(part) for part in parts]
     if not rows:
         return

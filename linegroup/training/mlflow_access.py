@@ -43,6 +43,11 @@ def tracking_uri(config: TrackingConfig) -> str:
     return f"sqlite:///{file}" if file else uri
 
 
+def public_uri(uri: str) -> str:
+    """A URI as it may be shown and kept: without user and password."""
+    return re.sub(r"(?<=://)[^/]*@", "", uri)
+
+
 def open_client(uri: str) -> MlflowClient:
     """A client of the tracking server and of the registry at `uri`; only inside `quiet_environment`."""
     with warnings.catch_warnings():
@@ -93,7 +98,7 @@ def explained(uri: str, way_out: str = "") -> Iterator[None]:
     # What comes out of MLflow depends on the store: MlflowException, errors of SQLAlchemy, of HTTP, of the disk.
     except Exception as error:
         advice = "Check the name and MLFLOW_TRACKING_URI" + (f", or {way_out}." if way_out else ".")
-        raise UserError(f"MLflow at {uri}: {first_line(error)} {advice}") from error
+        raise UserError(f"MLflow at {public_uri(uri)}: {first_line(error)} {advice}") from error
 
 
 @contextlib.contextmanager

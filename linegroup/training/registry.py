@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from linegroup.config import TrackingConfig, flat
 from linegroup.errors import UserError
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, Artifact, is_artifact, load_artifact
+from linegroup.training.downloads import download
 from linegroup.training.mlflow_access import explained, open_client, tracking_uri
+from linegroup.training.run_file import run_of
 from linegroup.training.tracking import (
     MODELS,
     VERSION_TAG,
@@ -21,7 +24,6 @@ from linegroup.training.tracking import (
     log_metrics,
     log_model,
     log_params,
-    read_run,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 """The alias that names the version in use."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has an alias: a version, or None where nobody has it."""
+
+    version: str | None
+
 
 _ENTRY = "promotion."
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -50,10 +60,10 @@ def resolve_model(reference: str, config: TrackingConfig | None = None) -> Path:
     uri = tracking_uri(config or TrackingConfig())
     if reference.startswith("models:/"):
         with explained(uri):
-            return _download(uri, str(_find_version(open_client(uri), reference).source), reference)
+            return download(uri, str(_find_version(open_client(uri), reference).source), reference)
     if _RUN_ID.fullmatch(reference):
         with explained(uri):
-            return _download(uri, _run_model(open_client(uri), reference), reference)
+            return download(uri, _run_model(open_client(uri), reference), reference)
     if folder.is_dir():
         raise UserError(f"{folder} is no model: it has no artifact.json. Give the `artifact` folder of a training run.")
     raise UserError(
@@ -90,6 +100,7 @@ def promote(
     alias: str = CHAMPION,
     config: TrackingConfig | None = None,
     entry: Mapping[str, Any] | None = None,
+    expected: Holder | None = None,
 ) -> dict[str, Any]:
     """Point an alias at a version, whatever its scores (see `linegroup.promotion`); its model is checked first.
 
@@ -100,22 +111,26 @@ def promote(
         config: Where the registry is.
         entry: What the version's tags are to say of it, as JSON. It is written before the alias moves: no version
             ever has the alias without a word of why.
+        expected: Who must have the alias when it moves; None: whoever has it.
 
     Returns:
         name, version, alias, and `before`: the version that it pointed at, or None.
 
     Raises:
-        UserError: no such version, or its model is damaged.
+        UserError: no such version, its model is damaged, or another version than the expected one has the alias.
     """
     uri = tracking_uri(config or TrackingConfig())
     load_artifact(resolve_model(f"models:/{name}/{version}", config))
     with explained(uri):
         client = open_client(uri)
-        before = client.get_registered_model(name).aliases.get(alias)
+        before = _holder(client, name, alias)
+        # Checked here, after the model was fetched: MLflow has no "set it if", so that a moment is left, not minutes.
+        if expected is not None and before != expected.version:
+            raise UserError(f"models:/{name}@{alias} was given to another version meanwhile. Run this again.")
         if entry is not None:
             client.set_model_version_tag(name, version, _entry_key(), json.dumps(entry, ensure_ascii=False))
         client.set_registered_model_alias(name, alias, version)
-    return {"name": name, "version": str(version), "alias": alias, "before": str(before) if before else None}
+    return {"name": name, "version": str(version), "alias": alias, "before": before}
 
 
 def version_of(name: str, alias: str = CHAMPION, config: TrackingConfig | None = None) -> str | None:
@@ -126,8 +141,7 @@ def version_of(name: str, alias: str = CHAMPION, config: TrackingConfig | None =
     """
     uri = tracking_uri(config or TrackingConfig())
     with explained(uri):
-        version = open_client(uri).get_registered_model(name).aliases.get(alias)
-    return str(version) if version else None
+        return _holder(open_client(uri), name, alias)
 
 
 def entries(name: str, config: TrackingConfig | None = None) -> list[dict[str, Any]]:
@@ -141,13 +155,9 @@ def entries(name: str, config: TrackingConfig | None = None) -> list[dict[str, A
     with explained(uri):
         client = open_client(uri)
         client.get_registered_model(name)
-        token = None
-        while token != "":
-            page = client.search_model_versions(f"name = '{_quoted(name)}'", page_token=token)
-            for version in page:
-                tags = version.tags.items()
-                found += [(key, json.loads(text)) for key, text in tags if key.startswith(_ENTRY)]
-            token = page.token or ""
+        for version in _all_pages(client.search_model_versions, f"name = '{_quoted(name)}'"):
+            tags = version.tags.items()
+            found += [(key, json.loads(text)) for key, text in tags if key.startswith(_ENTRY)]
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -157,10 +167,10 @@ def list_models(config: TrackingConfig | None = None) -> list[dict[str, Any]]:
     with explained(uri):
         client = open_client(uri)
         aliases: dict[tuple[str, str], list[str]] = {}
-        for model in client.search_registered_models():
+        for model in _all_pages(client.search_registered_models):
             for alias, version in model.aliases.items():
                 aliases.setdefault((model.name, str(version)), []).append(alias)
-        versions = sorted(client.search_model_versions(), key=lambda v: (v.name, -int(v.version)))
+        versions = sorted(_all_pages(client.search_model_versions), key=lambda v: (v.name, -int(v.version)))
         return [_version_record(client, v, aliases.get((v.name, str(v.version)), [])) for v in versions]
 
 
@@ -181,6 +191,20 @@ def show_model(reference: str, config: TrackingConfig | None = None) -> dict[str
         "metrics": artifact.metrics,
         "data": dict(artifact.data),
     }
+
+
+def _all_pages(search: Callable[..., Any], *given: Any) -> Iterator[Any]:
+    """What a search of MLflow's finds, beyond its first page, too."""
+    token = None
+    while token != "":
+        page = search(*given, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _holder(client: MlflowClient, name: str, alias: str) -> str | None:
+    version = client.get_registered_model(name).aliases.get(alias)
+    return str(version) if version else None
 
 
 def _make_model(client: MlflowClient, name: str) -> None:
@@ -207,12 +231,12 @@ def _entry_key() -> str:
 
 def _run_for(artifact: Artifact, config: TrackingConfig) -> str:
     """The run that a folder came from, when it is known there with this very model; else a new one."""
-    known = read_run(artifact.path.parent, tracking_uri(config))
+    known = run_of(artifact.path.parent, tracking_uri(config))
     uri = tracking_uri(config)
     experiment = initialise(config)
     with explained(uri):
         client = open_client(uri)
-        if known is not None and client.get_run(known).data.tags.get(VERSION_TAG) == artifact.version:
+        if known is not None and _run_version(client, known) == artifact.version:
             return known
         run = client.create_run(
             experiment, run_name=f"artifact-{artifact.version}", tags={"mlflow.source.name": "import"}
@@ -224,6 +248,20 @@ def _run_for(artifact: Artifact, config: TrackingConfig) -> str:
         log_model(client, run_id, artifact)
         client.set_terminated(run_id)
         return run_id
+
+
+def _run_version(client: MlflowClient, run_id: str) -> str | None:
+    """The version of a run's model; None also where the run is gone, so that a folder gets a new one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    version: str | None = run.data.tags.get(VERSION_TAG) if run.info.lifecycle_stage == "active" else None
+    return version
 
 
 def _run_model(client: MlflowClient, run_id: str) -> str:
@@ -240,15 +278,6 @@ def _find_version(client: MlflowClient, reference: str) -> Any:
         raise UserError(f"{reference!r} must read models:/name@alias or models:/name/version.")
     name, alias, version = match.groups()
     return client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
-
-
-def _download(uri: str, source: str, reference: str) -> Path:
-    from mlflow.artifacts import download_artifacts
-
-    folder = Path(download_artifacts(artifact_uri=source, tracking_uri=uri)) / "artifact"
-    if not is_artifact(folder):
-        raise UserError(f"{reference} holds no model of linegroup (there is no artifact in {source}).")
-    return folder
 
 
 def _version_record(client: MlflowClient, version: Any, aliases: list[str]) -> dict[str, Any]:

@@ -6,16 +6,16 @@ Models are folders of ours (`artifact.py`) inside the run; they are downloaded a
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linegroup.config import Config, TrackingConfig, flat
-from linegroup.files import write_text
+from linegroup.training import run_file
 from linegroup.training.artifact import Artifact
 from linegroup.training.code_version import git_commit
 from linegroup.training.mlflow_access import (
@@ -39,7 +39,9 @@ VERSION_TAG = "artifact_version"
 """Tag of runs and registered versions: which artifact."""
 
 _FLAVOUR = "linegroup"
-_RUN_FILE = "run.json"
+_KEY_TAG = "linegroup.key"
+"""Tag of a run: the name that its run folder knows it by before MLflow has given it one."""
+
 _FLUSH_SECONDS = 10.0
 _FLUSH_VALUES = 900
 """MLflow refuses more than 1000 metrics in one call."""
@@ -108,6 +110,10 @@ class MlflowTracker(Tracker):
             self._values = rest
         self._sent = time.monotonic()
 
+    def configuration(self, logged: Config) -> None:
+        """Note what the run does not say yet: all of it, or what a kill left out."""
+        self._try("the configuration", lambda: _log_config(self._client, self.run_id, logged))
+
     def picture(self, path: Path) -> None:
         """See `Tracker.picture`."""
         self._try(path.name, lambda: self._client.log_artifact(self.run_id, str(path), "pictures"))
@@ -137,7 +143,7 @@ class MlflowTracker(Tracker):
 
 
 def start_tracker(config: TrackingConfig, out: Path, logged: Config, tags: Mapping[str, str]) -> Tracker:
-    """Start a run, or go on with the one that `out` belongs to.
+    """Start a run, or go on with the one that `out` belongs to, also where that was killed while it was made.
 
     Args:
         config: Where to.
@@ -151,18 +157,14 @@ def start_tracker(config: TrackingConfig, out: Path, logged: Config, tags: Mappi
     if not config.enabled:
         return Tracker()
     uri = tracking_uri(config)
-    known = read_run(out, uri)
-    if known is not None:
-        return attach(config, known)
-    with explained(uri, "switch tracking off (tracking.enabled=false)"):
-        client = open_client(uri)
-        experiment = find_experiment(client, uri, config.experiment)
-        run = client.create_run(experiment, run_name=config.run_name, tags=_tags(tags))
-        run_id = str(run.info.run_id)
-        log_params(client, run_id, {name: str(value) for name, value in flat(logged).items()})
-        client.log_text(run_id, logged.model_dump_json(indent=1), "config.json")
-    write_text(out / _RUN_FILE, json.dumps({"run_id": run_id, "uri": uri}) + "\n")
-    return MlflowTracker(client, run_id)
+    run_id = run_file.run_of(out, uri)
+    if run_id is None:
+        with explained(uri, "switch tracking off (tracking.enabled=false)"):
+            run_id = _make_run(open_client(uri), uri, config, out, tags)
+    tracker = attach(config, run_id)
+    if isinstance(tracker, MlflowTracker):
+        tracker.configuration(logged)
+    return tracker
 
 
 def attach(config: TrackingConfig, run_id: str) -> Tracker:
@@ -178,18 +180,75 @@ def attach(config: TrackingConfig, run_id: str) -> Tracker:
     return MlflowTracker(client, run_id)
 
 
-def read_run(out: Path, uri: str) -> str | None:
-    """The run at `uri` that a run folder belongs to, if it remembers one."""
+def end_run(config: TrackingConfig, out: Path, status: str) -> None:
+    """End the run of a run folder whose own process could not; one that has ended, or is elsewhere, stays as it is.
+
+    Args:
+        config: Where runs are.
+        out: Run folder.
+        status: FINISHED, FAILED or KILLED.
+    """
+    _on_run(config, out, lambda client, run_id: _end(client, run_id, status))
+
+
+def drop_run(config: TrackingConfig, out: Path) -> None:
+    """Take the run of a run folder out of MLflow (its trash keeps it): the folder is to go."""
+    _on_run(config, out, lambda client, run_id: client.delete_run(run_id))
+
+
+def _make_run(client: MlflowClient, uri: str, config: TrackingConfig, out: Path, tags: Mapping[str, str]) -> str:
+    """A new run that `out` remembers; its key is on disk before, so that a kill between the two leaves one run."""
+    experiment = find_experiment(client, uri, config.experiment)
+    key = run_file.read(out, uri).get("key")
+    run_id = None if key is None else _run_with_key(client, experiment, key)
+    key = key or uuid.uuid4().hex
+    if run_id is None:
+        run_file.write(out, uri, key=key)
+        made = client.create_run(experiment, run_name=config.run_name, tags=_tags({**tags, _KEY_TAG: key}))
+        run_id = str(made.info.run_id)
+    run_file.write(out, uri, key=key, run_id=run_id)
+    return run_id
+
+
+def _run_with_key(client: MlflowClient, experiment: str, key: str) -> str | None:
+    found = client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
+def _on_run(config: TrackingConfig, out: Path, do: Callable[[MlflowClient, str], Any]) -> None:
+    """Do something to the run of a run folder, if there is one; what MLflow refuses is a warning."""
+    if not config.enabled:
+        return
+    uri = tracking_uri(config)
+    run_id = run_file.run_of(out, uri)
+    if run_id is None:
+        return
     try:
-        known = json.loads((out / _RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return str(known["run_id"]) if isinstance(known, dict) and known.get("uri") == uri else None
+        with quiet_environment():
+            do(open_client(uri), run_id)
+    # As in MlflowTracker: the results are on disk.
+    except Exception as error:
+        logger.warning("The MLflow run %s could not be ended (%s)", run_id, first_line(error))
+
+
+def _end(client: MlflowClient, run_id: str, status: str) -> None:
+    if client.get_run(run_id).info.status == "RUNNING":
+        client.set_terminated(run_id, status)
 
 
 def _tags(more: Mapping[str, str]) -> dict[str, str]:
     commit = git_commit(Path.cwd())
     return {**({"mlflow.source.git.commit": commit} if commit else {}), "mlflow.source.name": "linegroup", **more}
+
+
+def _log_config(client: MlflowClient, run_id: str, logged: Config) -> None:
+    params = {name: str(value) for name, value in flat(logged).items()}
+    known = client.get_run(run_id).data.params
+    # What a run has once said of itself MLflow does not let change.
+    missing = {name: value for name, value in params.items() if name not in known}
+    if missing:
+        client.log_text(run_id, logged.model_dump_json(indent=1), "config.json")
+        log_params(client, run_id, missing)
 
 
 def log_metrics(client: MlflowClient, run_id: str, values: list[tuple[str, float, int, int]]) -> None:

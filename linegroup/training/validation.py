@@ -15,6 +15,7 @@ from linegroup.grouping import group_image
 from linegroup.metrics import METRICS, score
 from linegroup.model import LineModel, evaluating
 from linegroup.pictures import Cell, contact_sheet, overlay
+from linegroup.plans import spread
 from linegroup.targets import Targets, draw_targets, line_pixels
 from linegroup.training.runtime import Runtime
 
@@ -37,7 +38,7 @@ def validate(
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     rows: list[list[Cell]] = []
-    for index in chosen_charts(len(samples), config.training.val_limit)[runtime.rank :: runtime.world]:
+    for index in spread(len(samples), config.training.val_limit)[runtime.rank :: runtime.world]:
         values, row = _score_chart(model, samples, index, config, draw=len(rows) < config.training.pictures)
         rows += [row] if row else []
         for name, value in values.items():
@@ -53,13 +54,6 @@ def validate(
         if count
     }
     return scores, contact_sheet(rows) if rows and runtime.rank == 0 else None
-
-
-def chosen_charts(count: int, limit: int) -> list[int]:
-    """Which of `count` charts are scored: all, or `limit` of them, evenly spread and always the same."""
-    if not limit or count <= limit:
-        return list(range(count))
-    return [i * count // limit for i in range(limit)]
 
 
 def _score_chart(

@@ -16,9 +16,9 @@ import numpy as np
 
 from linegroup.config import Config, DataConfig, load_config
 from linegroup.errors import UserError
-from linegroup.evaluation import spread
 from linegroup.files import sha256_of, write_bytes, write_text
 from linegroup.metrics import METRICS, bootstrap_mean
+from linegroup.plans import spread
 from linegroup.predict import NO_MODEL, change_grouping
 from linegroup.shards import ShardSet, category_name
 from linegroup.training.artifact import CONFIG, WEIGHTS, Artifact, load_artifact, save_artifact
@@ -31,7 +31,7 @@ from linegroup.tuning.objective import objective_of
 from linegroup.tuning.scoring import ChartScorer, ProcessScorer, Scorer
 from linegroup.tuning.settings import DecoderSettings
 from linegroup.tuning.spaces import Space, load_space
-from linegroup.tuning.tables import trials_csv
+from linegroup.tuning.tables import plain, trials_csv
 
 SCHEMA = "linegroup.tuning/1"
 ARTIFACT, TRIALS, REPORT, PICTURE = "artifact", "trials.csv", "tuning.json", "tuning.png"
@@ -40,7 +40,7 @@ Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Gain:
+class Improvement:
     """What another grouping changes on some charts.
 
     Attributes:
@@ -69,8 +69,8 @@ class Tuning:
     """
 
     found: Found
-    tuned: Gain
-    held: Gain | None
+    tuned: Improvement
+    held: Improvement | None
     changed: Mapping[str, tuple[Any, Any]]
     artifact: Artifact
 
@@ -82,9 +82,9 @@ class Tuning:
             "version": self.artifact.version,
             "best": self.found.best.number,
             "changed": {key: {"before": old, "after": new} for key, (old, new) in self.changed.items()},
-            "tuned": _plain(asdict(self.tuned)),
-            "held_out": None if self.held is None else _plain(asdict(self.held)),
-            "trials": [_plain(asdict(trial)) for trial in self.found.trials],
+            "tuned": plain(asdict(self.tuned)),
+            "held_out": None if self.held is None else plain(asdict(self.held)),
+            "trials": [plain(asdict(trial)) for trial in self.found.trials],
         }
 
 
@@ -95,6 +95,7 @@ def tune_grouping(
     settings: DecoderSettings | None = None,
     *,
     split: str = "val",
+    space: Space | None = None,
     overrides: Sequence[str] = (),
     device: str = "auto",
     maps: Path | None = None,
@@ -112,6 +113,7 @@ def tune_grouping(
         out: The folder.
         settings: How to search.
         split: Name of the split.
+        space: What is tried; None: what `settings.space` names.
         overrides: `grouping.key=value`: where the search begins; `data.key=value`: how the truth is drawn.
         device: Where the network runs.
         maps: Keep the network's answers here for another time; None: in a temporary folder.
@@ -131,7 +133,7 @@ def tune_grouping(
         raise UserError(f"{target} is the model that is to be tuned, and it stays: name another --out.")
     shards = ShardSet(data, split)
     config, drawing = _configured(artifact, overrides, shards)
-    space = _space(settings)
+    space = space or _space(settings)
     chosen = spread(len(shards), settings.charts)
     tuned, held = split_groups([shards.read(i).group for i in chosen], settings.holdout, settings.seed)
     with _scorer(artifact, shards, chosen, drawing, settings, device, maps, map_progress) as scorer:
@@ -206,23 +208,17 @@ def _scorer(
             yield stack.enter_context(ProcessScorer(shards, folder, chosen, drawing, workers))
 
 
-def _gain(scorer: Scorer, config: Config, found: Found, charts: Sequence[int], settings: DecoderSettings) -> Gain:
+def _gain(
+    scorer: Scorer, config: Config, found: Found, charts: Sequence[int], settings: DecoderSettings
+) -> Improvement:
     before = scorer.metrics(config.grouping, charts)
     after = before if found.grouping == config.grouping else scorer.metrics(found.grouping, charts)
     pairs = zip(after, before, strict=True)
     changes = [objective_of(settings.objective, a) - objective_of(settings.objective, b) for a, b in pairs]
-    return Gain(len(charts), _means(before), _means(after), bootstrap_mean(changes, settings.seed))
+    return Improvement(len(charts), _means(before), _means(after), bootstrap_mean(changes, settings.seed))
 
 
 def _means(scores: Sequence[Metrics]) -> Metrics:
     """Over the charts that have the score; one that none has is left out."""
     columns = {name: [row[name] for row in scores if math.isfinite(row[name])] for name in METRICS}
     return {name: float(np.mean(values)) for name, values in columns.items() if values}
-
-
-def _plain(tree: Any) -> Any:
-    if isinstance(tree, Mapping):
-        return {key: _plain(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_plain(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,24 @@ from linegroup.errors import UserError
 from linegroup.files import write_text
 from linegroup.metrics import METRICS
 from linegroup.model import LineModel
-from linegroup.training.artifact import is_artifact, load_artifact, save_artifact
+from linegroup.plans import spread
+from linegroup.training.artifact import Artifact, is_artifact, load_artifact, save_artifact
 from linegroup.training.checkpoint import Checkpoint
 from linegroup.training.data import data_tags, validation_set
 from linegroup.training.loop import public
 from linegroup.training.runtime import Runtime
-from linegroup.training.validation import chosen_charts
 from linegroup.tuning.charts import model_charts
 from linegroup.tuning.decoder import search_grouping
 from linegroup.tuning.scoring import ChartScorer
 from linegroup.tuning.settings import SearchSettings
-from linegroup.tuning.spaces import load_space
+from linegroup.tuning.spaces import Space
+
+logger = logging.getLogger(__name__)
 
 ARTIFACT = "artifact"
+OBJECTIVE = "search_objective"
+"""Among the metrics of a judged model: what it was judged at."""
+
 _FILE = "judged.json"
 
 
@@ -37,7 +43,7 @@ class Judgement:
     Attributes:
         step: Of the checkpoint.
         objective: With the best grouping for it.
-        best: The largest objective so far; `artifact` holds that network with its grouping.
+        best: The largest objective so far: that of the network in `artifact`, with its grouping.
     """
 
     step: int
@@ -51,14 +57,17 @@ class Judge:
     Args:
         config: The training, as `prepare_run` returned it.
         settings: How groupings are searched, and on what.
+        space: What is tried of them.
         folder: Where `artifact` and `judged.json` are kept; a training that goes on finds them there.
     """
 
-    def __init__(self, config: Config, settings: SearchSettings, folder: Path) -> None:
+    def __init__(self, config: Config, settings: SearchSettings, space: Space, folder: Path) -> None:
         self.config = config
         self.settings = settings
+        self.space = space
         self.folder = folder
-        self.last = _read(folder / _FILE)
+        self._best = _kept(folder / ARTIFACT)
+        self.last = self._read()
 
     def __call__(self, state: Checkpoint, runtime: Runtime) -> tuple[Judgement, Mapping[str, float]]:
         """Search a grouping for a checkpoint, beginning with the best one so far.
@@ -75,12 +84,12 @@ class Judge:
         model = LineModel(self.config.model, self.config.loss)
         model.load_state_dict(state.model)
         model = model.to(runtime.device).eval()
-        numbers = chosen_charts(len(samples), self.settings.charts)
+        numbers = spread(len(samples), self.settings.charts)
         charts = model_charts(model, (samples.read(i) for i in numbers), self.config.data)
         scorer = ChartScorer(charts)
         found = search_grouping(
             self._begin(),
-            load_space(self.settings.grouping_space),
+            self.space,
             scorer,
             range(len(charts)),
             trials=self.settings.grouping_trials,
@@ -92,24 +101,32 @@ class Judge:
         rows = scorer.metrics(found.grouping, range(len(charts)))
         metrics = {f"val_{name}": _mean([row[name] for row in rows]) for name in METRICS}
         value = float(found.best.objective or 0.0)
-        best = max(value, self.last.best) if self.last else value
-        if self.last is None or value > self.last.best or not is_artifact(self.folder / ARTIFACT):
-            save_artifact(
+        if self._best is None or value > self._best.metrics[OBJECTIVE]:
+            self._best = save_artifact(
                 self.folder / ARTIFACT,
                 model,
                 public(self.config),
                 found.grouping,
-                {**metrics, "step": state.step},
+                {**metrics, "step": state.step, OBJECTIVE: value},
                 data=data_tags(self.config.data),
             )
-        self.last = Judgement(state.step, value, best)
-        write_text(self.folder / _FILE, json.dumps(vars(self.last)) + "\n")
+        # The artifact says itself what it is worth: after a kill between the two files they do not disagree.
+        write_text(self.folder / _FILE, json.dumps({"step": state.step, "objective": value}) + "\n")
+        self.last = Judgement(state.step, value, self._best.metrics[OBJECTIVE])
         return self.last, metrics
 
     def _begin(self) -> Config:
-        folder = self.folder / ARTIFACT
-        grouping = load_artifact(folder).grouping if is_artifact(folder) else self.config.decoding
+        grouping = self.config.decoding if self._best is None else self._best.grouping
         return self.config.model_copy(update={"grouping": grouping})
+
+    def _read(self) -> Judgement | None:
+        """What was judged last; None where the model of it is lost."""
+        try:
+            known = json.loads((self.folder / _FILE).read_text(encoding="utf-8"))
+            step, objective = int(known["step"]), float(known["objective"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return None if self._best is None else Judgement(step, objective, self._best.metrics[OBJECTIVE])
 
 
 def _mean(values: list[float]) -> float:
@@ -117,8 +134,13 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(finite)) if finite else float("nan")
 
 
-def _read(path: Path) -> Judgement | None:
-    try:
-        return Judgement(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+def _kept(folder: Path) -> Artifact | None:
+    """The best network so far, if there is one that says what it is worth; a damaged one is judged anew."""
+    if not is_artifact(folder):
         return None
+    try:
+        kept = load_artifact(folder)
+    except UserError as error:
+        logger.warning("%s The best network is chosen anew.", error)
+        return None
+    return kept if np.isfinite(kept.metrics.get(OBJECTIVE, np.nan)) else None

@@ -29,11 +29,13 @@ class SearchPlan(Section):
         base: The configuration around which is searched.
         settings: How.
         space: What is tried.
+        grouping: What is tried of the grouping, each time a network is judged.
     """
 
     base: Config
     settings: SearchSettings
     space: Space
+    grouping: Space
 
     @property
     def out(self) -> Path:
@@ -95,8 +97,10 @@ def plan_search(config: Config, settings: SearchSettings) -> SearchPlan:
         raise UserError("A search needs validation charts: name shards that have a val split, data.val=SHARDS.")
     space = load_space(settings.space).of_heads(base.model.heads)
     space.check(base)
-    load_space(settings.grouping_space).check(base, "grouping")
-    plan = SearchPlan(base=base, settings=settings.model_copy(update={"out": str(out)}), space=space)
+    grouping = load_space(settings.grouping_space)
+    grouping.check(base, "grouping")
+    settings = settings.model_copy(update={"out": str(out)})
+    plan = SearchPlan(base=base, settings=settings, space=space, grouping=grouping)
     _check_same(plan)
     return plan
 
@@ -125,7 +129,8 @@ def _check_same(plan: SearchPlan) -> None:
 
 def _fixed(plan: SearchPlan) -> dict[str, Any]:
     """What a search cannot change half-way; resources and the final tuning it can."""
-    free = {"out", "concurrent", "cpus", "gpus", "max_failures", "final_trials", "final_charts"}
+    free = {"out", "cpus", "gpus", "final_trials", "final_charts"}
     settings = {f"{SECTION}.{k}": v for k, v in plan.settings.model_dump(mode="json").items() if k not in free}
     base = {k: v for k, v in flat(public(plan.base)).items() if not k.startswith(("ray.", "tracking."))}
-    return {**settings, "space": plan.space.model_dump(mode="json"), **base}
+    spaces = {name: getattr(plan, name).model_dump(mode="json") for name in ("space", "grouping")}
+    return {**settings, **{f"{name} (what is tried)": space for name, space in spaces.items()}, **base}

@@ -32,7 +32,9 @@ class SearchSettings(Section):
         0, ge=0, description="Trainings at a time at most; 0: as many as there are resources for."
     )
     cpus: float = Setting(1.0, gt=0, description="CPUs of a training.")
-    gpus: float | None = Setting(None, ge=0, description="GPUs of a training; null: 1 where the cluster has some.")
+    gpus: float | None = Setting(
+        None, ge=0, description="GPUs of a training; null: 1 where a machine that is there has some."
+    )
     grace: float = Setting(0.2, gt=0, le=1, description="Share of its length that every training gets.")
     reduction: float = Setting(3.0, gt=1, description="At each rung the best one in so many goes on (ASHA).")
     charts: int = Setting(12, ge=0, description="Validation charts that a training is judged on; 0: all.")

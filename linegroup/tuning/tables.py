@@ -1,10 +1,12 @@
-"""The trials of a search as a file for spreadsheets."""
+"""The trials of a search as files: for spreadsheets, and as plain JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from linegroup.tuning.trials import Trial
 
@@ -22,3 +24,12 @@ def trials_csv(trials: Sequence[Trial]) -> str:
         first = [trial.number, trial.state, objective, trial.spent, f"{trial.seconds:.3f}"]
         writer.writerow([*first, *(trial.settings.get(key, "") for key in keys), trial.note])
     return stream.getvalue()
+
+
+def plain(tree: Any) -> Any:
+    """Plain data with null in place of NaN and infinite numbers."""
+    if isinstance(tree, Mapping):
+        return {key: plain(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [plain(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

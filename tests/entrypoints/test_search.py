@@ -110,8 +110,12 @@ def test_when_all_fail_it_says_why(shards, tmp_path, ray_session):
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(900)
-def test_a_killed_search_goes_on(shards, tmp_path):
-    """The job as a user runs it; it is killed when the first training is in its middle."""
+@pytest.mark.parametrize("state", ["whole", "cut off", "never written"])
+def test_a_killed_search_goes_on(shards, tmp_path, state):
+    """The job as a user runs it; it is killed when the first training is in its middle.
+
+    Where Tune's own notes are lost, it begins anew, and its trainings find their folders.
+    """
     options = arguments(
         shards, tmp_path, "small_unet", "search.trials=2", "training.max_steps=300", "training.save_every=20"
     )
@@ -131,6 +135,15 @@ def test_a_killed_search_goes_on(shards, tmp_path):
     first.kill()
     first.wait()
     begun = {path.name for path in trials.iterdir()}
+    notes = list((tmp_path / "search" / "ray").glob("experiment_state-*.json"))
+    assert notes
+    # A tracking address may hold a password.
+    kept = [path for path in (tmp_path / "search" / "ray").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"mlflow.db" in path.read_bytes()]
+    for path in notes if state != "whole" else ():
+        path.write_bytes(path.read_bytes()[:-20])
+        if state == "never written":
+            path.unlink()
     again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     assert again.returncode == 0, again.stderr
     (line,) = again.stdout.splitlines()

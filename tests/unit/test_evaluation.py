@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from linegroup.batches import sample_pixels
 from linegroup.config import DataConfig, GroupingConfig
 from linegroup.errors import UserError
 from linegroup.evaluation import (
@@ -20,12 +21,11 @@ from linegroup.evaluation import (
     baselines,
     choose_examples,
     evaluate,
-    sample_pixels,
     save_evaluation,
     score_model,
-    spread,
 )
 from linegroup.metrics import score_curves, score_flat
+from linegroup.plans import spread
 from linegroup.predict import WITHOUT_MODEL, Predictor
 from linegroup.shards import Manifest, Source, SplitCounts, category_name, save_manifest, write_shard
 from linegroup.targets import draw_targets

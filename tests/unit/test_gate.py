@@ -11,12 +11,15 @@ from linegroup.config import DataConfig
 from linegroup.errors import UserError
 from linegroup.evaluation import ALL_METRICS, Report, Row
 from linegroup.gate import GateConfig, judge
+from linegroup.metrics import score, score_curves, true_curves
+from linegroup.targets import draw_targets, line_pixels
+from linegroup.testing import random_sample
 from linegroup.wire import ModelRecord
 
 FROZEN = Frozen("shards", "val", "d" * 64, range(100), lambda _number: None, {1: "line"})
 
 
-def compared(gains, *, noise=0.05, champion=0.6, tags=lambda number: (), metric="ari", seed=0) -> Comparison:
+def compared(gains, *, noise=0.05, champion=0.6, tags=lambda number: (), group=str, metric="ari", seed=0) -> Comparison:
     """A candidate that gains `gains[i]` on chart i, on charts that differ by far more."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -24,7 +27,7 @@ def compared(gains, *, noise=0.05, champion=0.6, tags=lambda number: (), metric=
         base = champion + rng.uniform(-0.3, 0.3)
         for method, value in ((CANDIDATE, base + gain + rng.normal(0, noise)), (CHAMPION, base)):
             scores = {**dict.fromkeys(ALL_METRICS, 0.5), metric: value}
-            rows.append(Row(method, number, f"{number}.png", tuple(tags(number)), 3, 3, 0.1, scores))
+            rows.append(Row(method, number, f"{number}.png", tuple(tags(number)), 3, 3, 0.1, scores, group(number)))
     record = ModelRecord(name="linegroup", version="1")
     return Comparison(Report(tuple(rows), DataConfig()), record, record, FROZEN)
 
@@ -56,12 +59,12 @@ def test_what_is_forgiven():
 
 
 def test_a_tag_can_lose_what_the_whole_gains():
-    gains = [-0.2] * 20 + [0.1] * 180
-    comparison = compared(gains, tags=lambda number: ("scan",) if number < 20 else ("plain",))
+    gains = [-0.2] * 30 + [0.1] * 270
+    comparison = compared(gains, tags=lambda number: ("scan",) if number < 30 else ("plain",))
     verdict = judge(comparison, GateConfig())
     assert comparison.gain("ari").low > 0
     assert [reason.split(":")[0] for reason in verdict.reasons] == ["ari on charts with the tag scan"]
-    assert judge(comparison, GateConfig(tag_pictures=21)).passed
+    assert judge(comparison, GateConfig(tag_pictures=31)).passed
     assert judge(comparison, GateConfig(tag_tolerance=0.3)).passed
 
 
@@ -78,7 +81,7 @@ def test_many_tags_without_any_difference_pass():
 
 def test_few_charts_decide_nothing():
     comparison = compared([0.1] * 12)
-    assert "12 charts have it, the gate wants 30" in judge(comparison, GateConfig()).reasons[0]
+    assert "charts of 12 documents have it, the gate wants 30" in judge(comparison, GateConfig()).reasons[0]
     assert judge(comparison, GateConfig(pictures=12)).passed
 
 
@@ -95,10 +98,63 @@ def test_a_floor_of_a_score_that_no_chart_has():
     assert not judge(comparison, GateConfig(floor={"crossing_recall": 0.1})).passed
 
 
-@pytest.mark.parametrize("metrics", [(), ("arii",), ("hausdorff",)])
+@pytest.mark.parametrize("metrics", [(), ("arii",), ("hausdorff",), ("ari", "nrmse")])
 def test_scores_that_cannot_judge(metrics):
     with pytest.raises(ValueError, match=r"score|matched lines"):
         GateConfig(metrics=metrics)
+
+
+def test_scores_that_an_empty_model_wins_cannot_judge_alone():
+    """Which they are is asked of the scores themselves."""
+    sample, data = random_sample(1, (60, 80), 3), DataConfig()
+    truth, lines = draw_targets(sample, data), line_pixels(sample, data)
+    curves = true_curves(sample, data)
+    nothing = score(truth, lines, np.zeros_like(truth.labels)) | score_curves(curves, [], sample.size)
+    right = score(truth, lines, truth.labels) | score_curves(curves, curves, sample.size)
+    won = {name for name in ALL_METRICS if nothing[name] == right[name]}
+    assert {"pair_precision", "vi_merge", "fg_precision", "id_switches"} <= won
+    for name in ALL_METRICS:
+        if name in won:
+            with pytest.raises(ValueError, match=f"no line wins in {name}"):
+                GateConfig(metrics=(name,))
+            assert GateConfig(metrics=(name, "line_f1")).metrics == (name, "line_f1")
+        elif name not in ("hausdorff", "nrmse"):
+            GateConfig(metrics=(name,))
+    with pytest.raises(ValueError, match="no line wins"):
+        GateConfig(metrics=tuple(won))
+
+
+def test_charts_of_one_document_count_once():
+    """Ten documents of twenty charts, each with a luck of its own: the charts alone would be sure of it."""
+    luck = np.random.default_rng(3).normal(-0.01, 0.04, 10)
+    gains = np.repeat(luck, 20)
+    alone = compared(gains, noise=0.0)
+    together_ = compared(gains, noise=0.0, group=lambda number: f"document {number // 20}")
+    wide, narrow = together_.gain("ari"), alone.gain("ari")
+    assert (wide.mean, wide.count) == (pytest.approx(narrow.mean), 200)
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+    assert not judge(alone, GateConfig(metrics=("ari",))).passed
+    assert judge(together_, GateConfig(metrics=("ari",), pictures=10)).passed
+    (reason,) = judge(together_, GateConfig(metrics=("ari",))).reasons
+    assert "charts of 10 documents" in reason
+
+
+def test_the_table_shows_what_the_gate_judged():
+    """The intervals of tags that are printed are those that it looked at, though there are small tags beside."""
+
+    def tags(number):
+        return ("big", "odd" if number % 2 else "even", f"tiny{number // 5}")
+
+    comparison = compared([-0.1] * 100, noise=0.3, tags=tags)
+    gate = GateConfig(metrics=("ari", "pq"), tag_tolerance=0.0)
+    assert len(comparison.judged_tags(gate.metrics, gate.tag_pictures)) == 6
+    tree = comparison.to_json(gate.metrics, gate.level, gate.seed, gate.tag_pictures)
+    refused = {reason.split(" tag ")[1].split(":")[0]: reason for reason in judge(comparison, gate).reasons[1:]}
+    assert refused
+    for tag, reason in refused.items():
+        shown = tree["tags"][tag]["ari"]
+        assert f"a loss of {-shown['high']:.3f} to {-shown['low']:.3f}" in reason
+    assert comparison.tag_level(gate.metrics, 0.95, 30) == pytest.approx(together(0.95, 6))
 
 
 def test_the_record_is_plain_and_whole():

@@ -33,7 +33,7 @@ STOREYS = [
 STOREY = {part: level for level, parts in enumerate(STOREYS) for part in parts}
 
 RAY_ONLY_IN = ("distributed",)
-MLFLOW_ONLY_IN = ("training/mlflow_access.py", "training/tracking.py", "training/registry.py")
+MLFLOW_ONLY_IN = ("training/mlflow_access.py", "training/tracking.py", "training/registry.py", "training/downloads.py")
 
 
 def modules() -> list[Path]:
@@ -143,3 +143,9 @@ def test_importing_is_light():
     script = "import linegroup, sys; print([m for m in ('torch', 'ray', 'mlflow', 'numba', 'cv2') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "jobs").glob("*.py")), ids=lambda path: path.name)
+def test_a_job_fits_a_screen(path):
+    """Entry points parse, call the library and print one line; what is more belongs into the library."""
+    assert len(path.read_text().splitlines()) <= 60

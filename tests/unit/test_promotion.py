@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from dataclasses import replace
@@ -216,3 +217,25 @@ def test_recipe_rule_and_flags(tmp_path):
     job = load_promotion(tmp_path / "mine.yaml", ["gate.tolerance=0.2"], {"data": "b", "split": None})
     assert (job.data, job.version, job.split) == ("b", "7", "val")
     assert (job.gate.tolerance, job.gate.tag_pictures) == (0.2, 5)
+
+
+@pytest.mark.parametrize("way", ["promote", "rollback"])
+def test_the_alias_moves_while_the_model_is_fetched(versions, monkeypatch, way):
+    """That takes minutes where models are far away."""
+    for version in "12":
+        promote_model(load_promotion(None, (), {"version": version, "no_gate": "x"}))
+    noted = history("linegroup")
+    honest = registry.load_artifact
+
+    def meanwhile(folder):
+        monkeypatch.setattr(registry, "load_artifact", honest)
+        registry.promote("linegroup", "3")
+        return honest(folder)
+
+    monkeypatch.setattr(registry, "load_artifact", meanwhile)
+    job = load_promotion(None, (), {"version": "1", "no_gate": "x"})
+    act = functools.partial(promote_model, job) if way == "promote" else functools.partial(rollback, "linegroup")
+    with pytest.raises(UserError, match="meanwhile"):
+        act()
+    assert registry.version_of("linegroup") == "3"
+    assert history("linegroup") == noted

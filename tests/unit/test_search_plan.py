@@ -1,6 +1,7 @@
 """The search for a method, as far as it goes without Ray: its plan, and how a network in training is judged."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -88,6 +89,22 @@ def test_the_same_folder_holds_one_search(planned):
     assert planned("search.cpus=2", "search.final_trials=5").settings.cpus == 2
     with pytest.raises(UserError, match=r"different are search.trials, training.lr"):
         planned("search.trials=3", "training.lr=0.5")
+    # Tune keeps what it was begun with.
+    with pytest.raises(UserError, match=r"different are search.concurrent, search.max_failures"):
+        planned("search.concurrent=1", "search.max_failures=5")
+
+
+def test_a_space_is_read_once(planned, tmp_path, monkeypatch):
+    """Processes of a search have other working folders, and the file may change while it runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("parameters:\n  - {key: grouping.min_pixels, low: 5, high: 9, integer: true}\n")
+    plan = planned("search.grouping_space=mine.yaml")
+    assert [parameter.high for parameter in plan.grouping.parameters] == [9]
+    save_plan(plan)
+    planned("search.grouping_space=mine.yaml")
+    (tmp_path / "mine.yaml").write_text("parameters:\n  - {key: grouping.min_pixels, low: 5, high: 8, integer: true}\n")
+    with pytest.raises(UserError, match=r"different are grouping \(what is tried\)"):
+        planned("search.grouping_space=mine.yaml")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +131,7 @@ def state_of(config, step: int, seed: int) -> Checkpoint:
 def test_the_best_network_is_kept_with_its_grouping(planned, monkeypatch):
     plan = planned("grouping.candidates=non_background")
     config, folder = plan.config({}, "one"), plan.folder("one")
-    judge = Judge(config, plan.settings, folder)
+    judge = Judge(config, plan.settings, plan.grouping, folder)
     worth = {1: 0.4, 2: 0.7, 3: 0.6}
     begun = []
 
@@ -142,8 +159,29 @@ def test_the_best_network_is_kept_with_its_grouping(planned, monkeypatch):
     # Each search begins with the best so far; the first with the configuration.
     assert [grouping.min_pixels for grouping in begun] == [config.grouping.min_pixels, 11, 12]
     # One that goes on knows where it stood.
-    assert Judge(config, plan.settings, folder).last == judgement
-    assert json.loads((folder / "judged.json").read_text())["best"] == 0.7
+    assert Judge(config, plan.settings, plan.grouping, folder).last == judgement
+    assert json.loads((folder / "judged.json").read_text()) == {"step": 3, "objective": 0.6}
+
+
+@pytest.mark.parametrize("lost", ["judged.json", "artifact", "weights"])
+def test_a_judge_that_was_killed_between_its_files(planned, lost):
+    """What the model is worth stands in it: whichever file is older, later ones are held against the model's own."""
+    plan = planned("grouping.candidates=non_background", "search.grouping_trials=1")
+    config, folder = plan.config({}, "one"), plan.folder("one")
+    judge = Judge(config, plan.settings, plan.grouping, folder)
+    judged, _ = judge(state_of(config, 1, 1), Runtime())
+    assert load_artifact(folder / "artifact").metrics["search_objective"] == judged.best == judged.objective
+    if lost == "judged.json":
+        (folder / lost).unlink()
+    elif lost == "artifact":
+        shutil.rmtree(folder / lost)
+    else:
+        (folder / "artifact" / "weights.safetensors").write_bytes(b"")
+    again = Judge(config, plan.settings, plan.grouping, folder)
+    # The checkpoint is judged once more: nobody knows what it was worth, or with which model.
+    assert again.last is None
+    assert again(state_of(config, 1, 1), Runtime())[0] == judged
+    assert load_artifact(folder / "artifact").metrics["step"] == 1
 
 
 def test_packaged_searches_load():

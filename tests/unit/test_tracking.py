@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -259,3 +260,138 @@ def test_git_commit(tmp_path):
     assert git_commit(tmp_path / "tree") == expected
     subprocess.run([*run, "checkout", "-q", "--detach"], check=True)
     assert git_commit(tmp_path) == expected
+
+
+def runs(where: TrackingConfig) -> list:
+    mlflow = client(where)
+    return mlflow.search_runs([mlflow.get_experiment_by_name(where.experiment).experiment_id])
+
+
+@pytest.mark.parametrize("broken", ["write", "log_params", "log_text"])
+def test_killed_while_the_run_was_made(where, tmp_path, monkeypatch, broken):
+    """Wherever it was, there is one run, it says all of its configuration, and it ends."""
+
+    class Killed(BaseException):
+        pass
+
+    written = []
+
+    def die(*given, **named):
+        written.append(given)
+        # Of `run.json` the first writing is the key alone, before the run is made.
+        if broken != "write" or len(written) == 2:
+            raise Killed
+        honest(*given, **named)
+
+    honest = tracking.run_file.write
+    with monkeypatch.context() as patch:
+        if broken == "write":
+            patch.setattr(tracking.run_file, "write", die)
+        elif broken == "log_params":
+            patch.setattr(tracking, "log_params", die)
+        else:
+            patch.setattr("mlflow.MlflowClient.log_text", die)
+        with pytest.raises(Killed):
+            tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
+    assert written
+    tracker = tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
+    tracker.close()
+    (run,) = runs(where)
+    assert run.info.run_id == tracker.run_id
+    assert run.info.status == "FINISHED"
+    assert (run.data.params["model.width"], run.data.params["training.epochs"]) == ("4", "10")
+    assert (Path(run.info.artifact_uri.removeprefix("file://")) / "config.json").exists()
+
+
+def test_a_run_goes_on_with_other_settings(where, tmp_path, caplog):
+    """MLflow refuses another value of a parameter: what was said first stays."""
+    first = tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
+    first.close()
+    tracking.start_tracker(where, tmp_path / "out", load_config(None, ["training.epochs=3"]), {}).close()
+    assert client(where).get_run(first.run_id).data.params["training.epochs"] == "10"
+    assert "MLflow did not take" not in caplog.text
+
+
+def test_only_a_run_that_is_running_is_ended(where, tmp_path):
+    done = tracking.start_tracker(where, tmp_path / "done", CONFIG, {})
+    done.close()
+    end = client(where).get_run(done.run_id).info.end_time
+    lost = tracking.start_tracker(where, tmp_path / "lost", CONFIG, {})
+    for folder in ("done", "lost", "none"):
+        tracking.end_run(where, tmp_path / folder, "KILLED")
+    info = client(where).get_run(done.run_id).info
+    assert (info.status, info.end_time) == ("FINISHED", end)
+    assert client(where).get_run(lost.run_id).info.status == "KILLED"
+
+
+def test_runs_of_another_server_are_left_alone(where, tmp_path):
+    """Neither one that `run.json` does not speak of, nor any with tracking switched off."""
+    lost = tracking.start_tracker(where, tmp_path / "lost", CONFIG, {})
+    tracking.end_run(TrackingConfig(uri="http://127.0.0.1:9"), tmp_path / "lost", "KILLED")
+    tracking.end_run(TrackingConfig(enabled=False), tmp_path / "lost", "KILLED")
+    assert client(where).get_run(lost.run_id).info.status == "RUNNING"
+    tracking.drop_run(where, tmp_path / "lost")
+    assert runs(where) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://ada:pw@host:5432/mlflow", "postgresql://host:5432/mlflow"),
+        ("https://ada:p@w@host/x@y", "https://host/x@y"),
+        ("sqlite:////tmp/a@b.db", "sqlite:////tmp/a@b.db"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_addresses_are_kept_without_passwords(tmp_path, uri, shown):
+    assert mlflow_access.public_uri(uri) == shown
+    tracking.run_file.write(tmp_path, uri, key="k", run_id="r")
+    assert shown in (tmp_path / "run.json").read_text()
+    assert "pw" not in (tmp_path / "run.json").read_text()
+    assert tracking.run_file.run_of(tmp_path, uri) == "r"
+    assert tracking.run_file.run_of(tmp_path, "http://elsewhere") is None
+
+
+def test_a_folder_whose_run_is_gone_is_registered_through_a_new_one(where, tmp_path):
+    run_id, made = run_with_model(where, tmp_path)
+    client(where).delete_run(run_id)
+    assert registry.register(str(made.path))["run_id"] != run_id
+    lost = artifact(tmp_path / "lost" / "artifact")
+    tracking.run_file.write(tmp_path / "lost", mlflow_access.tracking_uri(where), run_id="0" * 32)
+    assert registry.register(str(lost.path))["version"] == "2"
+
+
+def test_all_models_are_listed(where, monkeypatch):
+    """MLflow's answers come in pages."""
+    mlflow = client(where)
+    for number in range(3):
+        mlflow.create_registered_model(f"m{number}")
+    honest = type(mlflow).search_registered_models
+
+    def one_at_a_time(self, *given, **named):
+        return honest(self, *given, **{**named, "max_results": 1})
+
+    monkeypatch.setattr(type(mlflow), "search_registered_models", one_at_a_time)
+    assert [model.name for model in registry._all_pages(mlflow.search_registered_models)] == ["m0", "m1", "m2"]
+
+
+def test_downloads_go_with_the_process(tmp_path):
+    code = (
+        "import pathlib; from unittest import mock; from linegroup.training import downloads\n"
+        "def fetch(artifact_uri, tracking_uri, dst_path):\n"
+        "    (pathlib.Path(dst_path) / 'artifact').mkdir()\n"
+        "    (pathlib.Path(dst_path) / 'artifact' / 'artifact.json').touch()\n"
+        "    return dst_path\n"
+        "with mock.patch('mlflow.artifacts.download_artifacts', fetch):\n"
+        "    folder = downloads.download('http://x', 's3://bucket/models/1', 'r')\n"
+        "assert folder.is_dir(); print(folder)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert Path(said.stdout.strip()).is_relative_to(tmp_path)
+    assert not list(tmp_path.glob("linegroup-models-*"))

@@ -27,7 +27,7 @@ from linegroup.training.loop import mixed_seed, prepare_run, train, train_local
 from linegroup.training.reporting import read_metrics
 from linegroup.training.runtime import DistributedRuntime, Runtime, choose_device
 from linegroup.training.stepping import SCHEDULES, Stepper
-from linegroup.training.validation import chosen_charts, merit
+from linegroup.training.validation import merit
 
 TINY = (
     "model.width=4",
@@ -455,12 +455,6 @@ def test_loader_keeps_order_and_hands_errors_on(shards, tmp_path, workers):
     broken = replace(builder, needs=frozenset({"nonsense"}))
     with pytest.raises(KeyError, match="nonsense"), local_batches(broken, 0, 2, workers) as batches:
         next(batches)
-
-
-def test_which_charts_are_scored():
-    assert chosen_charts(5, 0) == [0, 1, 2, 3, 4]
-    assert chosen_charts(5, 9) == [0, 1, 2, 3, 4]
-    assert chosen_charts(10, 4) == [0, 2, 5, 7]
 
 
 def test_which_checkpoint_is_best():
