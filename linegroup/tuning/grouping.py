@@ -16,14 +16,13 @@ import numpy as np
 
 from linegroup.config import Config, DataConfig, load_config
 from linegroup.errors import UserError
-from linegroup.files import sha256_of, write_bytes, write_text
+from linegroup.files import remove_temporaries, sha256_of, write_bytes, write_text
 from linegroup.metrics import METRICS, bootstrap_mean
 from linegroup.plans import spread
-from linegroup.predict import NO_MODEL, change_grouping
+from linegroup.predict import NO_MODEL, Predictor, change_grouping
 from linegroup.shards import ShardSet, category_name
-from linegroup.training.artifact import CONFIG, WEIGHTS, Artifact, load_artifact, save_artifact
+from linegroup.training.artifact import CONFIG, WEIGHTS, Artifact, load_artifact, recover, save_artifact
 from linegroup.training.registry import resolve_model
-from linegroup.training.runtime import choose_device
 from linegroup.tuning.charts import MapFolder, split_groups
 from linegroup.tuning.decoder import METHOD, Found, Progress, search_grouping
 from linegroup.tuning.drawing import draw_search
@@ -131,6 +130,8 @@ def tune_grouping(
     target = (out / ARTIFACT).absolute()
     if target.resolve() == artifact.path.resolve():
         raise UserError(f"{target} is the model that is to be tuned, and it stays: name another --out.")
+    recover(target)
+    remove_temporaries(out, TRIALS, REPORT, PICTURE)
     shards = ShardSet(data, split)
     config, drawing = _configured(artifact, overrides, shards)
     space = space or _space(settings)
@@ -198,9 +199,13 @@ def _scorer(
     """Charts with their maps, in as many processes as are worth their start."""
     with contextlib.ExitStack() as stack:
         place = maps or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="linegroup-maps-")))
+        # As `predict` runs it: what is tuned is what will be seen.
+        model = Predictor.of_artifact(artifact, device=device).model
+        assert model is not None
         hashes = [sha256_of(artifact.path / name) for name in (WEIGHTS, CONFIG)]
-        folder = MapFolder(place, " ".join([*hashes, shards.digest, str(shards.split)]))
-        folder.fill(artifact.build(choose_device(device)), shards, chosen, progress)
+        precision = "bfloat16" if model.low_precision else "float32"
+        folder = MapFolder(place, " ".join([*hashes, shards.digest, str(shards.split), precision]))
+        folder.fill(model, shards, chosen, progress)
         workers = min(settings.workers or len(os.sched_getaffinity(0)), len(chosen))
         if workers == 1:
             yield ChartScorer([folder.chart(shards, index, drawing) for index in chosen])

@@ -12,11 +12,11 @@ import numpy as np
 
 from linegroup.config import Config
 from linegroup.errors import UserError
-from linegroup.files import write_text
+from linegroup.files import remove_temporaries, write_text
 from linegroup.metrics import METRICS
 from linegroup.model import LineModel
 from linegroup.plans import spread
-from linegroup.training.artifact import Artifact, is_artifact, load_artifact, save_artifact
+from linegroup.training.artifact import Artifact, is_artifact, load_artifact, recover, save_artifact
 from linegroup.training.checkpoint import Checkpoint
 from linegroup.training.data import data_tags, validation_set
 from linegroup.training.loop import public
@@ -66,6 +66,8 @@ class Judge:
         self.settings = settings
         self.space = space
         self.folder = folder
+        recover(folder / ARTIFACT)
+        remove_temporaries(folder, _FILE)
         self._best = _kept(folder / ARTIFACT)
         self.last = self._read()
 

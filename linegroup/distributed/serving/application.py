@@ -26,8 +26,8 @@ EMBEDDER, CLUSTERER, INGRESS = "Embedder", "Clusterer", "Ingress"
 HEALTH: dict[str, float] = {"health_check_period_s": 3.0, "health_check_timeout_s": 10.0}
 """Three checks in a row must fail: a replica that hangs is replaced after about half a minute."""
 
-_AT_ONCE = 2
-"""Pictures that a replica takes on a CPU: one at work and one at hand."""
+_EMBEDDED, _CLUSTERED = 3, 2
+"""Pictures that a replica takes on a CPU: two or one at work, and one at hand."""
 
 
 def application(arguments: ServiceArguments, settings: ServiceSettings) -> Application:
@@ -53,15 +53,15 @@ def application(arguments: ServiceArguments, settings: ServiceSettings) -> Appli
     embedder = serve.deployment(
         name=EMBEDDER,
         user_config={"model_uri": _absolute(arguments.model or settings.model_reference)},
-        max_ongoing_requests=2 * arguments.batch if gpus else _AT_ONCE,
-        autoscaling_config=_scaling(arguments.max_embedders, arguments.batch if gpus else _AT_ONCE),
+        max_ongoing_requests=2 * arguments.batch if gpus else _EMBEDDED,
+        autoscaling_config=_scaling(arguments.max_embedders, arguments.batch if gpus else _EMBEDDED),
         ray_actor_options={"num_cpus": arguments.embedder_cpus, "num_gpus": gpus},
         **common,
     )(Embedder).bind(settings, arguments.batch)
     clusterer = serve.deployment(
         name=CLUSTERER,
-        max_ongoing_requests=_AT_ONCE,
-        autoscaling_config=_scaling(arguments.max_clusterers, _AT_ONCE),
+        max_ongoing_requests=_CLUSTERED,
+        autoscaling_config=_scaling(arguments.max_clusterers, _CLUSTERED),
         ray_actor_options={"num_cpus": arguments.clusterer_cpus},
         **common,
     )(Clusterer).bind(settings, arguments.warm_methods)
