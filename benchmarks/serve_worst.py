@@ -4,7 +4,7 @@ Each picture (a grey page, noise, a grainy scan, dots, black and white pixels) i
 method, every choice of candidates and several extreme settings, one request at a time. An answer may be a 422 that
 says what is too much; what counts is that it comes soon.
 
-    python benchmarks/serve_worst.py [--side 1000] [--quick] [--json]
+    python benchmarks/serve_worst.py [--side 1000] [--requests 300] [--quick] [--json]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import random
 import statistics
 import sys
 from collections import Counter
@@ -41,6 +42,7 @@ def main() -> None:
     """Print the slowest answers and a JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=1000, help="of the pictures, in pixels")
+    parser.add_argument("--requests", type=int, help="so many of all combinations, drawn at random")
     parser.add_argument("--quick", action="store_true", help="one picture, two methods")
     parser.add_argument("--json", action="store_true", help="the JSON object only")
     args = parser.parse_args()
@@ -49,7 +51,10 @@ def main() -> None:
         methods, pictures = ["dbscan", "link"], {"grey": pictures["grey"]}
     command = [sys.executable, "-c", OURS, "serve", "--no-auth", "--port"]
     with running("the service", command, "/ready", {}) as service:
-        rows = list(answers(service.client, service.address, methods, pictures))
+        orders = list(itertools.product(pictures, ("cluster", "lines"), methods, sorted(CANDIDATES), EXTREMES))
+        if args.requests:
+            orders = random.Random(0).sample(orders, min(args.requests, len(orders)))
+        rows = [answer(service.client, service.address, pictures[order[0]], order) for order in orders]
     rows.sort(key=lambda row: -row["seconds"])
     seconds = [row["seconds"] for row in rows]
     found = {
@@ -67,24 +72,20 @@ def main() -> None:
     check(not any(row["status"] >= 500 for row in rows), "the service failed")
 
 
-def answers(
-    client: httpx.Client, address: str, methods: list[str], pictures: dict[str, bytes]
-) -> Iterator[dict[str, Any]]:
-    """One row per request."""
-    candidates = sorted(CANDIDATES)
-    for picture, content in pictures.items():
-        for path, method, candidate, extreme in itertools.product(("cluster", "lines"), methods, candidates, EXTREMES):
-            fields = {"clustering_method": method, "candidate_method": candidate, **EXTREMES[extreme]}
-            answer = client.post(f"{address}/v1/{path}", files={"file": ("a.png", content)}, data=fields)
-            yield {
-                "seconds": round(answer.elapsed.total_seconds(), 3),
-                "status": answer.status_code,
-                "picture": picture,
-                "path": path,
-                "method": method,
-                "candidates": candidate,
-                "settings": extreme,
-            }
+def answer(client: httpx.Client, address: str, content: bytes, order: tuple[str, str, str, str, str]) -> dict[str, Any]:
+    """What became of one request."""
+    picture, path, method, candidates, settings = order
+    fields = {"clustering_method": method, "candidate_method": candidates, **EXTREMES[settings]}
+    answer = client.post(f"{address}/v1/{path}", files={"file": ("a.png", content)}, data=fields)
+    return {
+        "seconds": round(answer.elapsed.total_seconds(), 3),
+        "status": answer.status_code,
+        "picture": picture,
+        "path": path,
+        "method": method,
+        "candidates": candidates,
+        "settings": settings,
+    }
 
 
 def hostile_pictures(side: int) -> Iterator[tuple[str, bytes]]:
