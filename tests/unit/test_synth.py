@@ -1,6 +1,7 @@
 """Generated charts: exact truth, same seed same bytes, a distribution that means what it says."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
@@ -104,6 +105,36 @@ def test_polylines_run_along_the_middle_of_their_ink(renderer):
     assert len(away) > 1000
     assert np.quantile(away, 0.99) <= 0.75
     assert np.mean(away) <= 0.25
+
+
+@pytest.mark.parametrize("renderer", RENDERERS)
+def test_drafted_pages_are_black_lines_and_what_is_no_line(renderer):
+    """Leaders, axis among the curves, keys and captions are drawn and are background; each renderer knows them."""
+    stream = chart_stream({"seed": 4, "drafting": 1})
+    kinds, levels, keys = set(), [], []
+    for number in range(12):
+        chart = replace(stream.draw(number).chart, renderer=renderer)
+        (panel,) = chart.panels
+        kinds |= {shape.kind for shape in panel.shapes}
+        levels.append(panel.level)
+        keys += [panel.legend.key] if panel.legend else []
+        assert {line.colour for line in panel.lines} == {(0.0, 0.0, 0.0)}
+        whole, plain = (RENDERERS[renderer](chart, lines=lines) for lines in (True, False))
+        change = np.abs(whole.pixels.astype(int) - plain.pixels).max(axis=-1)
+        ink = cv2.dilate(np.max(whole.coverage, axis=0), np.ones((5, 5), np.uint8)) > 0
+        assert not (change[~ink] > 16).any()
+        assert (plain.pixels < 128).any(axis=-1).sum() > 500
+    assert kinds == {"leader", "text"}
+    assert min(levels) == 0 < max(levels)
+    assert max(keys) > 4
+
+
+def test_drafting_leaves_the_other_charts_alone():
+    before, some = (chart_stream({"seed": 4, "drafting": share}) for share in (0.0, 0.5))
+    pairs = [(before.draw(number), some.draw(number)) for number in range(10)]
+    same = [a.damaged.content == b.damaged.content for a, b in pairs]
+    assert same == [b.chart.tracking == a.chart.tracking for a, b in pairs]
+    assert 2 <= sum(same) <= 8
 
 
 def test_dash_gaps_are_background_and_the_polyline_goes_through():

@@ -22,6 +22,7 @@ from linegroup.sample import Instance, Sample
 from linegroup.sources.synth import matplotlib_renderer, svg_renderer
 from linegroup.sources.synth.damage import Damaged, Drawing, damage
 from linegroup.sources.synth.distribution import ChartDistribution
+from linegroup.sources.synth.drafting import draft, photocopied
 from linegroup.sources.synth.draw import draw_chart
 from linegroup.sources.synth.spec import Chart, Line, Panel, Rendering, clip_parts, to_pixels
 from linegroup.sources.synth.statistics import describe, tags_of
@@ -88,10 +89,14 @@ class ChartStream:
         assert number >= 0, number
         for attempt in range(_TRIES):
             rng = np.random.default_rng([self.seed, VERSION, number, attempt])
-            chart = draw_chart(self.distribution, rng)
+            chart, harm = draw_chart(self.distribution, rng), self.distribution.damage
+            # Dice of its own: the other charts of a seed stay what they were before there was drafting.
+            dice = np.random.default_rng([self.seed, VERSION, number, attempt, 1])
+            if dice.random() < self.distribution.drafting:
+                chart, harm = draft(chart, dice), photocopied(harm)
             rendering = RENDERERS[chart.renderer](chart)
             drawing = Drawing(rendering.pixels, tuple(_centre(p, x)[0] for p, x in chart.lines), _uncovered(rendering))
-            damaged = damage(drawing, self.distribution.damage, rng)
+            damaged = damage(drawing, harm, rng)
             if any(mask.any() for mask in _masks(chart, damaged)):
                 return Drawn(chart, rendering, damaged)
         raise UserError(

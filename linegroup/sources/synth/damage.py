@@ -56,6 +56,7 @@ class DamageConfig(Section):
     scan_light: Share = Setting(0.7, ge=0, le=1, description="scan: share lit unevenly.")
     scan_speckle: Share = Setting(0.6, ge=0, le=1, description="scan: share with specks and blots.")
     scan_bleed: Share = Setting(0.5, ge=0, le=1, description="scan: share whose ink has spread or worn off.")
+    scan_copier: Share = Setting(0.0, ge=0, le=1, description="scan: share with a copier's grain along an edge.")
     scan_ghost: Share = Setting(0.15, ge=0, le=1, description="scan: share where the page's other side shines through.")
 
     @field_validator("profile")
@@ -220,6 +221,9 @@ def _scan(work: _Work) -> None:
         _speckle(ink, work.rng)
     if work.chance(config.scan_binary):
         _binarise(ink, work)
+    # No dice without it: pictures of seeds from before it was there stay what they were.
+    if config.scan_copier and work.chance(config.scan_copier):
+        _copier_edge(ink, work)
     work.paint(ink.value)
     if work.chance(0.5):
         work.format = "jpeg"
@@ -411,6 +415,20 @@ def _speckle(ink: _Plane, rng: np.random.Generator) -> None:
         at = (int(rng.integers(width)), int(rng.integers(height)))
         shade = float(rng.uniform(0, 120))
         cv2.circle(ink.value, at, int(rng.integers(1, 4)), (shade, shade, shade), -1, cv2.LINE_AA)
+
+
+def _copier_edge(ink: _Plane, work: _Work) -> None:
+    """Grain that thins out from one side of the page, as copiers add it."""
+    rng = work.rng
+    height, width = ink.value.shape[:2]
+    along = np.linspace(0, 1, width, dtype=np.float32)[None]
+    along = along if rng.random() < 0.5 else 1 - along
+    reach = np.float32(rng.uniform(0.01, 0.06))
+    ragged = cv2.GaussianBlur(rng.standard_normal((height, 1)).astype(np.float32), (1, 31), 8) * np.float32(0.02)
+    share = np.float32(rng.uniform(0.1, 0.6)) * np.exp(-np.maximum(along + ragged.reshape(height, 1), 0) / reach)
+    grain = rng.random((height, width), dtype=np.float32) < share
+    ink.value = np.where(grain[..., None], np.float32(rng.uniform(0, 90)), ink.value)
+    work.note("copier")
 
 
 def _binarise(ink: _Plane, work: _Work) -> None:

@@ -151,6 +151,10 @@ class ChartDistribution(Section):
     scatter: Share = Setting(0.05, ge=0, le=1, description="Share of panels with points that are no line.")
     bars: Share = Setting(0.03, ge=0, le=1, description="Share of panels with bars or filled areas behind the lines.")
 
+    drafting: Share = Setting(
+        0.0, ge=0, le=1, description="Share of charts redrawn as a draughtsman's page and photocopied (black, leaders)."
+    )
+
     damage: DamageConfig = DamageConfig()
 
     @field_validator(

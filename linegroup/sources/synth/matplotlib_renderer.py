@@ -195,6 +195,8 @@ class _Picture:
             spine.set_linewidth(panel.frame_width * self.points)
             if panel.frame == "centred" and name in shown:
                 spine.set_position(("axes", 0.5))
+        if panel.level:
+            axes.spines["bottom"].set_position(("axes", panel.level))
         if panel.grid_minor:
             axes.minorticks_on()
         if panel.grid:
@@ -280,7 +282,11 @@ class _Picture:
                 xytext=tuple(shape.xy[0]),
                 xycoords="axes fraction",
                 textcoords="axes fraction",
-                arrowprops={"arrowstyle": "->", "color": shape.colour, "linewidth": shape.thickness * self.points},
+                arrowprops={
+                    "arrowstyle": "-" if shape.kind == "leader" else "->",
+                    "color": shape.colour,
+                    "linewidth": shape.thickness * self.points,
+                },
                 zorder=_ABOVE,
                 **(self.font | {"color": shape.colour}),
             )

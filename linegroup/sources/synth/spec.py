@@ -94,13 +94,14 @@ class Shape:
     """Something in a panel that is no line of data: drawn, but background for the truth.
 
     Attributes:
-        kind: `segments` (m, 2, 2), `area` (n, 2), `points` (m, 2), `text` (1, 2) or `arrow` (2, 2: from, to).
+        kind: `segments` (m, 2, 2), `area` (n, 2), `points` (m, 2), `text` (1, 2), `arrow` or `leader`
+            (2, 2: from, to; a leader has no head, and its text stands before its beginning).
         xy: As the kind says, in the unit square.
         colour: RGB.
         thickness: Pixels, also the size of points.
         dash: As of lines.
         opacity: 0..1.
-        text: For `text` and `arrow`.
+        text: For `text`, `arrow` and `leader`.
         above: Drawn over the lines.
         boxed: Text on an opaque box.
     """
@@ -118,18 +119,22 @@ class Shape:
 
 @dataclass(frozen=True)
 class Legend:
-    """Where the lines' names stand: `inside` (corner: 0..1 from left and top), `right`, `below`, `above`, `labels`."""
+    """Where the lines' names stand: `inside` (corner: 0..1 from left and top), `right`, `below`, `above`, `labels`.
+
+    `key` is the room of a sample of the line, in font sizes.
+    """
 
     place: str
     corner: tuple[float, float] = (1.0, 0.0)
     opaque: bool = False
     framed: bool = True
     columns: int = 1
+    key: float = 2.2
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One pair of axes with its lines."""
+    """One pair of axes with its lines. The x axis lies `level` of the panel's height above its bottom."""
 
     box: Box
     lines: tuple[Line, ...]
@@ -140,6 +145,7 @@ class Panel:
     frame: str = "box"
     frame_colour: Colour = (0.0, 0.0, 0.0)
     frame_width: float = 1.0
+    level: float = 0.0
     fill: Colour | None = None
     gradient: Colour | None = None
     bands: Colour | None = None
@@ -166,6 +172,7 @@ class Chart:
         font_size: Pixels.
         panels: Its panels.
         palette: Name of the palette, for the tags.
+        tracking: Room between letters, in font sizes.
     """
 
     size: tuple[int, int]
@@ -177,6 +184,7 @@ class Chart:
     font_size: float
     panels: tuple[Panel, ...]
     palette: str
+    tracking: float = 0.0
 
     @property
     def lines(self) -> list[tuple[Panel, Line]]:

@@ -173,16 +173,18 @@ class _Picture:
     def _frame(self, panel: Panel) -> list[str]:
         left, top, right, bottom = (_n(side) for side in panel.box)
         middle_x, middle_y = _n((panel.box[0] + panel.box[2]) / 2), _n((panel.box[1] + panel.box[3]) / 2)
+        axis = _n(_axis_height(panel))
         path = {
             "box": f"M{left} {top}H{right}V{bottom}H{left}Z",
-            "left_bottom": f"M{left} {top}V{bottom}H{right}",
-            "bottom": f"M{left} {bottom}H{right}",
+            "left_bottom": f"M{left} {top}V{bottom}M{left} {axis}H{right}",
+            "bottom": f"M{left} {axis}H{right}",
             "centred": f"M{left} {middle_y}H{right}M{middle_x} {top}V{bottom}",
         }.get(panel.frame)
         return [f'<path d="{path}" {_stroke(panel.frame_colour, panel.frame_width)}/>'] if path else []
 
     def _axis_x(self, panel: Panel, ticks: list[tuple[float, str]]) -> list[str]:
-        left, _, right, bottom = panel.box
+        left, _, right, _ = panel.box
+        bottom = _axis_height(panel)
         body = self._tick_marks([(left + u * (right - left), bottom, 0, 1) for u, _ in ticks], panel.x)
         if panel.x.labels:
             at, last = bottom + 1.35 * self.size, -math.inf
@@ -192,7 +194,7 @@ class _Picture:
                     body.append(self._text(x, at, text, "middle", scale=0.92))
                     last = x + half + 0.4 * self.size
         if panel.x.title:
-            at = bottom + (1.4 if panel.x.labels else 0.2) * self.size + 1.4 * self.size
+            at = panel.box[3] + (1.4 if panel.x.labels else 0.2) * self.size + 1.4 * self.size
             body.append(self._text((left + right) / 2, at, panel.x.title, "middle"))
         return body
 
@@ -231,6 +233,8 @@ class _Picture:
         colour: Colour | None = None,
     ) -> str:
         fill = _rgb(colour or self.chart.ink)
+        if self.chart.tracking:
+            more += f' letter-spacing="{_n(self.chart.tracking * scale * self.size)}"'
         return (
             f'<text x="{_n(x)}" y="{_n(y)}" font-family="{self.chart.font}" font-size="{_n(scale * self.size)}"'
             f' text-anchor="{anchor}" fill="{fill}" {more}>{escape(text)}</text>'
@@ -272,6 +276,8 @@ class _Picture:
             radius = _n(shape.thickness / 2)
             dots = "".join(f'<circle cx="{_n(x)}" cy="{_n(y)}" r="{radius}"/>' for x, y in places)
             return f'<g {clip} fill="{colour}" fill-opacity="{opacity}">{dots}</g>'
+        if shape.kind == "leader":
+            return self._leader(places[0], places[1], shape)
         x, y = places[0]
         body = self._text(x, y, shape.text, colour=shape.colour)
         if shape.kind == "arrow":
@@ -283,6 +289,12 @@ class _Picture:
             body = _rect(box, f'fill="{_rgb(self.chart.page)}" {_edge(self.chart.ink)}') + body
         return body
 
+    def _leader(self, start: NDArray[np.float64], end: NDArray[np.float64], shape: Shape) -> str:
+        anchor, step = ("start", 0.3) if start[0] >= end[0] else ("end", -0.3)
+        x, y = start[0] + step * self.size, start[1] + 0.35 * self.size
+        stroke = f'<path d="{_path(np.stack([start, end]))}" {_stroke(shape.colour, shape.thickness)}/>'
+        return stroke + self._text(x, y, shape.text, anchor, colour=shape.colour)
+
     def _legend(self, panel: Panel, legend: Legend) -> list[str]:
         if legend.place == "labels":
             ends = [(line, to_pixels(line.parts()[-1][-1:], panel.box)[0] + 0.5) for line in panel.lines]
@@ -290,7 +302,7 @@ class _Picture:
                 self._text(x + 0.4 * self.size, y + 0.35 * self.size, line.name, colour=line.colour)
                 for line, (x, y) in ends
             ]
-        row, key = 1.45 * self.size, 2.2 * self.size
+        row, key = 1.45 * self.size, legend.key * self.size
         wide = key + (0.58 * max(len(line.name) for line in panel.lines) + 1.2) * self.size
         columns = legend.columns
         rows = -(-len(panel.lines) // columns)
@@ -323,6 +335,12 @@ class _Picture:
             return (left + right - width) / 2, top - height - 0.2 * self.size
         x, y = legend.corner
         return left + pad + x * (right - left - width - 2 * pad), top + pad + y * (bottom - top - height - 2 * pad)
+
+
+def _axis_height(panel: Panel) -> float:
+    """Where the x axis lies, in pixels from the picture's upper edge."""
+    _, top, _, bottom = panel.box
+    return bottom - panel.level * (bottom - top)
 
 
 def _ticks(axis: Axis) -> list[tuple[float, str]]:
