@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 CHARTS = ROOT / "examples" / "real_charts"
 BIN = Path(sys.executable).parent
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 def free_ports(count: int) -> list[int]:
