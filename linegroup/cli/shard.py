@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linegroup.cli.common import JsonFlag, note, plain, print_json
+from linegroup.cli.common import JsonFlag, counted, note, plain, print_json
 
 if TYPE_CHECKING:
     from linegroup.shards import Manifest
@@ -97,10 +97,10 @@ def _reasons(manifest: Manifest, out: Path) -> dict[str, int]:
 
 def _show(manifest: Manifest, out: Path) -> None:
     state = "" if manifest.made else " (finished before; nothing to do)"
-    typer.echo(f"{manifest.samples} charts with {manifest.lines} lines in {out}{state}")
+    typer.echo(f"{counted(manifest.samples, 'chart')} with {counted(manifest.lines, 'line')} in {out}{state}")
     for name, counts in manifest.splits.items():
         typer.echo(f"  {name:<8}{counts.samples:>8} charts {counts.lines:>8} lines")
     if manifest.rejects:
-        note(f"{manifest.rejects} records were left out; {out}/rejects.jsonl names each:")
+        note(f"{counted(manifest.rejects, 'record')} left out; {out}/rejects.jsonl names each:")
         for reason, count in list(_reasons(manifest, out).items())[:SHOWN_REASONS]:
             typer.echo(f"{count:>8} × {plain(reason)}", err=True)

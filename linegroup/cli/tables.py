@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from linegroup.cli.common import output, plain
+from linegroup.cli.common import counted, output, plain
 
 if TYPE_CHECKING:
     from linegroup.evaluation import Evaluation, Interval, Report
@@ -40,9 +40,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
 
     report, shards = evaluation.report, evaluation.shards
     record = evaluation.first.record
-    table = _table(
-        f"{record.name} {record.version} on {report.pictures()} charts, {shards.split}", "metric", report.methods
-    )
+    charts = counted(report.pictures(), "chart")
+    table = _table(f"{record.name} {record.version} on {charts}, {shards.split}", "metric", report.methods)
     summaries = {method: report.summary(method) for method in report.methods}
     for name in SHOWN_METRICS:
         lower = name in LOWER_IS_BETTER

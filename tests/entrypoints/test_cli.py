@@ -234,6 +234,90 @@ def test_convert_refuses(picture, words, expected):
     assert not Path("files").exists()
 
 
+ALL_FORMATS = "json,csv,csv_wide,parquet,svg,geojson,coco,labelme,wpd,label_png"
+
+
+def test_convert_takes_no_file_for_a_document_that_was_made_of_one(picture):
+    ok("predict", picture, "--out", "lines", "--format", ALL_FORMATS, *COLOUR)
+    for inputs in (["lines"], sorted(Path("lines").iterdir())):
+        result = ok("convert", *inputs, "--format", "csv", "--out", "files")
+        assert result.stdout.startswith("1 document with ")
+        assert "left aside" in result.stderr
+        assert [path.name for path in Path("files").iterdir()] == ["chart.csv"]
+    tree = json.loads(ok("convert", "lines", "--format", "csv", "--out", "files", "--json").stdout)
+    assert tree["left_aside"] == ["lines/chart.coco.json", "lines/chart.labelme.json", "lines/chart.tar"]
+    assert len(ok("convert", "lines/chart.tar", "--format", "csv", "--out", "alone").stdout.splitlines()) == 1
+
+
+def test_convert_refuses_results_of_the_same_name(picture):
+    for folder in ("a", "b"):
+        ok("predict", picture, "--out", folder, *COLOUR)
+    assert "same name" in refused("convert", "a", "b", "--format", "csv", "--out", "files")
+    ok("convert", "a", "b", "--format", "csv", "--together", "--out", "files")
+
+
+def test_what_convert_leaves_out_leaves_no_files(picture):
+    """A project needs the picture, which is elsewhere."""
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    result = run("convert", "lines", "--format", "csv,wpd", "--out", "files")
+    assert result.exit_code == 2
+    assert not Path("files").exists()
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Left out: lines/chart.json: wpd: chart.png is needed")
+    assert "--images" in last
+    as_json = run("convert", "lines", "--format", "csv,wpd", "--out", "files", "--json")
+    assert json.loads(as_json.stdout)["failed"][0]["input"] == "lines/chart.json"
+    assert as_json.stderr.splitlines()[-1] == last
+
+
+def test_convert_together_does_the_others(picture):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    tree = json.loads(Path("lines/chart.json").read_text())
+    tree["lines"][0]["mask"]["counts"] = "?"
+    Path("lines/damaged.json").write_text(json.dumps(tree))
+    result = run("convert", "lines", "--format", "csv,coco", "--together", "--out", "files")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Left out: lines/damaged.json: coco: The mask of line 1")
+    assert len(json.loads(Path("files/lines.coco.json").read_text())["images"]) == 1
+
+
+def test_predict_leaves_no_files_of_what_a_format_cannot_be_made_of(picture):
+    numbers = "{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 86400}], scale: date}"
+    Path("axes.yaml").write_text(
+        AXES.replace("{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 10}]}", numbers)
+    )
+    result = run("predict", picture, "--out", "lines", "--format", "csv,wpd", "--calibration", "axes.yaml", *COLOUR)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith(
+        "wpd: The dates of the x axis must be given as text, such as 2024-05-31."
+    )
+    assert not Path("lines").exists()
+
+
+def test_sampling_needs_a_calibration(picture):
+    assert "--calibration" in refused("predict", picture, "--out", "lines", "--sample", "step=1", *COLOUR)
+    assert not Path("lines").exists()
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    result = run("convert", "lines", "--format", "csv", "--out", "files", "--sample", "step=1")
+    assert (result.exit_code, Path("files").exists()) == (2, False)
+    assert "--calibration" in result.stderr.splitlines()[-1]
+    Path("axes.yaml").write_text(AXES)
+    ok("predict", picture, "--out", "lines", "--calibration", "axes.yaml", *COLOUR)
+    ok("convert", "lines", "--format", "csv", "--out", "files", "--sample", "step=1")
+
+
+def test_commands_that_fail_leave_no_folder(picture, shards):
+    """The output folder is made with the first file in it."""
+    Path("bad.png").write_text("no picture")
+    result = run("predict", "bad.png", "--out", "lines/new", *COLOUR)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("Left out: bad.png")
+    refused("predict", picture, "--out", "lines/new", "--model", "nowhere")
+    refused("evaluate", "--data", "nowhere", "--out", "report")
+    refused("tune", "grouping", "--model", "nowhere", "--data", shards, "--out", "tuned")
+    assert not [path for path in Path().iterdir() if path.is_dir() and not any(path.iterdir())]
+
+
 def test_predict_as_json(picture):
     tree = json.loads(ok("predict", picture, "--out", "lines", "--json", *COLOUR).stdout)
     (done,) = tree["done"]
