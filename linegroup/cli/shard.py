@@ -71,6 +71,8 @@ def shard(
     with progress_bar() as bar:
         manifest = make_shards_serial(job, bar) if serial else make_shards(job, bar, address=address)
     report(manifest, out, as_json=as_json)
+    if manifest.rejects and not as_json:
+        note(job.looked_in)
 
 
 def report(manifest: Manifest, out: Path, *, as_json: bool) -> None:
