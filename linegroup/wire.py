@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from linegroup.errors import UserError
+from linegroup.errors import UserError, plainly
 
 SCHEMA = "linegroup.lines/1"
 
@@ -196,7 +196,7 @@ def from_json(text: str | bytes) -> LinesDocument:
     try:
         tree = json.loads(text)
     except ValueError as error:
-        raise UserError(f"Not a {SCHEMA} document: {error}.") from None
+        raise UserError(f"Not a {SCHEMA} document: {plainly(error)}.") from None
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
         found = tree.get("schema") if isinstance(tree, dict) else None
         raise UserError(f"Not a {SCHEMA} document: its schema is {found!r}.")

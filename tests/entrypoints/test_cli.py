@@ -318,6 +318,21 @@ def test_commands_that_fail_leave_no_folder(picture, shards):
     assert not [path for path in Path().iterdir() if path.is_dir() and not any(path.iterdir())]
 
 
+def test_messages_are_not_pythons(picture):
+    Path("lines").mkdir()
+    Path("lines/empty.json").write_text("")
+    Path("lines/half.json").write_text('{"schema": ')
+    Path("lines/bad.json").write_text("{\n nothing}")
+    Path("lines/latin.json").write_bytes(b'{"a": "\xff"}')
+    told = run("convert", "lines", "--format", "csv", "--out", "files").stderr
+    for words in ("it is empty", "it ends too early", "not JSON from line 2, column 2 on", "it is not text in UTF-8"):
+        assert words in told
+    for words in ("Expecting", "codec", "Errno", "char "):
+        assert words not in told
+    told = refused("convert", "lines", "--format", "csv", "--out", "files", "--calibration", "none.yaml")
+    assert told == "linegroup: Cannot read the calibration none.yaml: No such file or directory.\n"
+
+
 def test_predict_as_json(picture):
     tree = json.loads(ok("predict", picture, "--out", "lines", "--json", *COLOUR).stdout)
     (done,) = tree["done"]
@@ -553,6 +568,18 @@ def test_evaluate_prints_methods_side_by_side(shards, artifact):
     assert cv2.imread("report/examples.png") is not None
     report = json.loads(Path("report/report.json").read_text(encoding="utf-8"))
     assert report["model"] == {"name": "linegroup", "version": "v1"}
+
+
+def test_the_table_fits_a_terminal(shards):
+    """Methods, names of scores and intervals whole in 80 columns; with more methods the means alone."""
+    told = ok("evaluate", "--data", shards, *COLOUR).stdout
+    more = ok("evaluate", "--data", shards, *COLOUR, "--against", "link", "--against", "kmeans").stdout
+    for text in (told, more):
+        assert "…" not in text
+        assert "crossing_recall ↑" in text
+        assert max(len(row.rstrip()) for row in text.splitlines()) <= 80
+    assert "–1.0" in told
+    assert "–1.0" not in more.split("ARI by tag")[0]
 
 
 def test_evaluate_as_json(shards):

@@ -46,6 +46,9 @@ def test_dates():
     x = calibrate(record).values(np.array([[50.0, 0]]))[0, 0]
     assert x == pytest.approx(seconds_of("2024-01-06"), abs=1e-3)
     assert date_of(seconds_of("2024-01-06")) == "2024-01-06T00:00:00Z"
+    assert date_of(1.0009999) == "1970-01-01T00:00:01.001Z", "rounded as in Parquet"
+    with pytest.raises(UserError, match="years 1 to 9999"):
+        date_of(1e12)
     assert seconds_of("2024-01-06T01:00:00+01:00") == seconds_of("2024-01-06")
 
 

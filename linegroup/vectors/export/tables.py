@@ -71,7 +71,7 @@ def parquet(pictures: list[Picture], _options: ExportOptions) -> bytes:
     arrays = {name: pa.array(columns[name], type=kind) for name, kind in types.items()}
     for name in ("x", "y"):
         if any(_is_date(picture.document, name) for picture in pictures):
-            moments = (np.array(columns[name]) * 1e3).round().astype(np.int64)
+            moments = np.rint(1e3 * np.array(columns[name])).astype(np.int64)
             arrays[name] = pa.array(moments, type=pa.timestamp("ms", tz="UTC"))
         else:
             arrays[name] = pa.array(columns[name], type=pa.float64())
