@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -67,7 +66,7 @@ def check_out(out: Path) -> None:
     try:
         there = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
         if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+            raise UserError(f"Cannot make the output folder {out}: {there} is a file. Choose another --out.")
     except OSError as error:
         raise UserError(f"Cannot make the output folder {out}: {error.strerror}.") from None
     if not os.access(there, os.W_OK | os.X_OK):

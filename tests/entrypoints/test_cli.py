@@ -313,6 +313,7 @@ def test_commands_that_fail_leave_no_folder(picture, shards):
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith("Left out: bad.png")
     refused("predict", picture, "--out", "lines/new", "--model", "nowhere")
+    assert "bad.png is a file. Choose another --out" in refused("predict", picture, "--out", "bad.png/x", *COLOUR)
     refused("evaluate", "--data", "nowhere", "--out", "report")
     refused("tune", "grouping", "--model", "nowhere", "--data", shards, "--out", "tuned")
     assert not [path for path in Path().iterdir() if path.is_dir() and not any(path.iterdir())]
