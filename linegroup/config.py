@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic import Field as Setting
 
-from linegroup.errors import UserError
+from linegroup.errors import UserError, plainly
 
 Share = float
 """A number in [0, 1]."""
@@ -338,9 +338,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the configuration {path}: {error}.") from None
+        raise UserError(f"Cannot read the configuration {path}: {plainly(error)}.") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}.") from None
+        raise UserError(f"{path} is not valid YAML: {plainly(error)}.") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -355,7 +355,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:
-        raise UserError(f"Override {override!r}: the value is not valid YAML: {error}.") from None
+        raise UserError(f"Override {override!r}: the value is not valid YAML: {plainly(error)}.") from None
     # YAML 1.1 reads 1e-3 as a string, and it stays one: only the setting's type says whether it is a number.
     *sections, leaf = key.split(".")
     for section in sections:

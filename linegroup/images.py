@@ -148,7 +148,9 @@ def _explained(max_pixels: int) -> Iterator[None]:
         raise UnknownFormat(f"This is no picture that can be read; use one of {', '.join(FORMATS)}.") from None
     # Decoders of damaged files raise whatever they stumble over: OSError, ValueError, SyntaxError, struct.error, …
     except Exception as error:
-        raise ImageError(f"The picture is damaged ({error}); save it again and retry.") from None
+        # Only Pillow's own words are of the picture: "image file is truncated".
+        said = f" ({error})" if isinstance(error, OSError) and error.errno is None else ""
+        raise ImageError(f"The picture is damaged{said}; save it again and retry.") from None
 
 
 @contextmanager

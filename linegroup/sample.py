@@ -229,7 +229,7 @@ class Groups:
 
     Attributes:
         labels: `(N,) int32` beside the field's positions; 0 = noise or none, 1..K = lines.
-        scores: `(K,) float32` in [0, 1], how sure the grouper is of each line.
+        scores: `(K,) float32` in [0, 1], share of each line's pixels that the grouper gave it itself, not as leftovers.
         shared: `(M, 2) int32`, further lines of pixels that lie on several: (pixel, line).
         notes: What was done otherwise than asked, in words.
     """

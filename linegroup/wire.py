@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from linegroup.errors import UserError
+from linegroup.errors import UserError, plainly
 
 SCHEMA = "linegroup.lines/1"
 
@@ -107,7 +107,12 @@ class LineRecord(Record):
 
     id: int = Field(ge=1, description="Its number in the label image.")
     name: str = Field("", description="What it is called, where somebody has said so.")
-    score: float = Field(ge=0, le=1, description="How sure the grouper is of it.")
+    score: float = Field(
+        ge=0,
+        le=1,
+        description="Share of its pixels that the grouper gave it itself, not as the nearest line to leftovers; not how"
+        " likely it is a line.",
+    )
     pixel_count: int = Field(ge=1, description="Pixels that bear its number in the label image.")
     bbox: tuple[int, int, int, int] = Field(
         description="x, y, width, height of the box of its pixels: first column, first row, number of columns, number"
@@ -117,13 +122,14 @@ class LineRecord(Record):
     polyline: tuple[tuple[float, float], ...] = Field(
         min_length=1,
         description="Its centre line, (x, y) pixels in order from end to end, all parts one after another; one point"
-        " for a dot.",
+        " for a dot. Open lines begin at the left end (the upper one where the ends lie above each other), closed"
+        " ones at the leftmost point, clockwise.",
     )
     parts: tuple[int, ...] = Field(
         (0,),
         min_length=1,
         description="Where in `polyline` each part begins, ascending from 0: between parts the line is interrupted for"
-        " longer than between dashes.",
+        " longer than between dashes. In order along the line; short pieces beside it last.",
     )
     closed: bool = Field(False, description="Whether its only part ends where it begins; that point stands once.")
     thickness: float | None = Field(None, gt=0, description="Drawn width in pixels.")
@@ -190,7 +196,7 @@ def from_json(text: str | bytes) -> LinesDocument:
     try:
         tree = json.loads(text)
     except ValueError as error:
-        raise UserError(f"Not a {SCHEMA} document: {error}.") from None
+        raise UserError(f"Not a {SCHEMA} document: {plainly(error)}.") from None
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
         found = tree.get("schema") if isinstance(tree, dict) else None
         raise UserError(f"Not a {SCHEMA} document: its schema is {found!r}.")

@@ -10,13 +10,11 @@ from typing import Any
 
 import typer
 
-from linegroup.cli.common import note, plain, print_json
+from linegroup.cli.common import SHOWN_FAILURES, counted, note, plain, print_json
 from linegroup.errors import UserError
 
 FROM = 32
 """Pictures from which several processes are worth their start."""
-
-SHOWN_FAILURES = 20
 
 
 def choose_workers(workers: int | None, pictures: int) -> int:
@@ -43,7 +41,8 @@ def write_shards(settings: dict[str, Any], workers: int | None, as_json: bool) -
     else:
         state = "" if done.made else " (finished before; nothing to do)"
         count = done.pictures - done.failed
-        typer.echo(f"{count} pictures with {done.lines} lines in {plain(str(job.out))}{state}")
+        found = f"{counted(count, 'picture')} with {counted(done.lines, 'line')}"
+        typer.echo(f"{found} in {plain(str(job.out))}{state}")
         _show_failures(job.out / "failed.jsonl", done.failed)
     return 1 if done.failed else 0
 
@@ -65,7 +64,7 @@ def refuse_with_shards(**given: Any) -> None:
 def _show_failures(path: Path, failed: int) -> None:
     if not failed:
         return
+    note(f"{counted(failed, 'picture')} could not be used; {plain(str(path))} names each:")
     with path.open(encoding="utf-8") as lines:
         for line in itertools.islice(lines, SHOWN_FAILURES):
             note(f"Left out: {json.loads(line)['error']}")
-    note(f"{failed} pictures could not be used; {plain(str(path))} names each.")

@@ -33,6 +33,7 @@ ModelOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, …")]
 
 INTERRUPTED = 130
+SHOWN_FAILURES = 20
 _USERS_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -90,6 +91,27 @@ def _fail(message: str, code: int) -> int:
 def note(message: str) -> None:
     """One line on standard error, whatever is in the message."""
     typer.echo(plain(message), err=True)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def tell_failures(failed: Sequence[dict[str, str]], thing: str) -> None:
+    """What could not be done and why, on standard error: how many first, so that the last line is a reason.
+
+    Args:
+        failed: `input` and `error` of each.
+        thing: What one of them is, `picture`.
+    """
+    if not failed:
+        return
+    more = f"; the first {SHOWN_FAILURES} of them (--json lists all)" if len(failed) > SHOWN_FAILURES else ""
+    note(f"{counted(len(failed), thing)} could not be used{more}:")
+    for entry in failed[:SHOWN_FAILURES]:
+        named = entry["input"] in entry["error"]
+        note(f"Left out: {'' if named else entry['input'] + ': '}{entry['error']}")
 
 
 def plain(text: str) -> str:

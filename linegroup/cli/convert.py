@@ -7,22 +7,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from linegroup.cli.common import JsonFlag, note, plain, print_json, progress_bar
+from linegroup.cli.common import (
+    JsonFlag,
+    counted,
+    note,
+    plain,
+    print_json,
+    progress_bar,
+    tell_failures,
+)
 from linegroup.cli.export import (
     CalibrationOption,
     EmbedFlag,
     SamplingOption,
     WorldOption,
+    make_formats,
     write_formats,
 )
-from linegroup.cli.inputs import prepare_out
+from linegroup.cli.inputs import check_out, stems_of
 from linegroup.cli.predict import Outcome
 from linegroup.errors import UserError
 
 if TYPE_CHECKING:
     from linegroup.vectors.export import Picture
 
-PROJECTS = frozenset({".tar", ".zip"})
+DOCUMENT, PROJECTS = ".json", frozenset({".tar", ".zip"})
 
 
 def convert(
@@ -32,7 +41,14 @@ def convert(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go; made when missing.")],
     formats: Annotated[
-        str, typer.Option("--format", "-f", metavar="NAMES", help="Formats joined by commas; see linegroup predict.")
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="NAMES",
+            help="Formats joined by commas: json, csv, csv_wide, parquet, svg, geojson, coco, labelme, wpd"
+            " (WebPlotDigitizer), label_png.",
+        ),
     ],
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the pictures are; default: beside each document.")
@@ -49,7 +65,9 @@ def convert(
     r"""Turn documents that `predict` wrote, and WebPlotDigitizer projects, into other files.
 
     Digitised projects become training data: their curves and pictures as COCO, then as shards. A project's own axes
-    calibrate its lines, unless --calibration says else.
+    calibrate its lines, unless --calibration says else. Files that were made of a document (STEM.tar, STEM.coco.json, …
+    beside STEM.json) are left aside. A file that cannot be used is named at the end and leaves nothing; the others are
+    done.
 
     Examples:
       linegroup convert lines/chart.json --format csv,svg --out files
@@ -58,42 +76,46 @@ def convert(
       linegroup shard --annotations digitised/lines.coco.json --images digitised --out shards
     """
     from linegroup.cli.export import Export
+    from linegroup.files import write_bytes
     from linegroup.vectors.export import choose_exporters
 
     exporters = choose_exporters(formats)
     if together and any(not exporter.together for exporter in exporters):
         raise typer.BadParameter("--together makes one file of csv, parquet and coco only")
     export = Export.of(exporters, calibration, sampling, embed, world)
-    prepare_out(out)
+    check_out(out)
     outcome, pictures = Outcome(), []
-    files = _expand(inputs)
-    stems = _stems(files)
+    files, aside = _without_exports(_expand(inputs))
+    stems = ["lines"] * len(files) if together else stems_of(files)
     with progress_bar("Files") as show:
-        for number, path in enumerate(files):
+        for number, (path, stem) in enumerate(zip(files, stems, strict=True)):
             show(number, len(files))
             name = plain(str(path))
             try:
-                picture = export.calibrated(_read(path, images, out if export.needs_pictures_beside else None))
-                if together:
-                    pictures.append(picture)
-                    written = {}
-                else:
-                    written = write_formats(export, [picture], out, stems[path])
+                picture = export.calibrated(_read(path, images))
+                # Also with --together: so the one that cannot be made is known.
+                made = make_formats(export, [picture])
             except UserError as error:
                 outcome.failed.append({"input": name, "error": plain(str(error))})
                 continue
+            if export.needs_pictures_beside and path.suffix.lower() in PROJECTS and picture.image is not None:
+                write_bytes(out / picture.document.image.name, picture.image)
+            if together:
+                pictures.append(picture)
+            written = {} if together else write_formats(made, out, stem)
             outcome.done.append({"input": name, "lines": len(picture.document.lines), **written})
     if pictures:
-        written = write_formats(export, pictures, out, "lines")
+        written = write_formats(make_formats(export, pictures), out, "lines")
         outcome.done = [{**entry, **written} for entry in outcome.done]
     if as_json:
-        print_json({"out": plain(str(out)), **vars(outcome)})
+        print_json({"out": plain(str(out)), **vars(outcome), "left_aside": [plain(str(path)) for path in aside]})
     else:
         lines = sum(entry["lines"] for entry in outcome.done)
-        typer.echo(f"{len(outcome.done)} documents with {lines} lines in {plain(str(out))}")
-        for entry in outcome.failed:
-            note(f"Left out: {entry['error']}")
+        typer.echo(f"{counted(len(outcome.done), 'document')} with {counted(lines, 'line')} in {plain(str(out))}")
+    if aside:
+        note(f"{counted(len(aside), 'file')} made of these documents left aside, such as {aside[0]}.")
     export.tell()
+    tell_failures(outcome.failed, "document")
     raise typer.Exit(outcome.exit_code)
 
 
@@ -105,7 +127,7 @@ def _expand(inputs: list[Path]) -> list[Path]:
             inside = sorted(
                 path
                 for path in given.iterdir()
-                if path.suffix.lower() in PROJECTS | {".json"} and not path.name.startswith(".") and path.is_file()
+                if path.suffix.lower() in PROJECTS | {DOCUMENT} and not path.name.startswith(".") and path.is_file()
             )
             if not inside:
                 raise UserError(f"The folder {given} holds no documents (.json) and no projects (.tar, .zip).")
@@ -116,31 +138,31 @@ def _expand(inputs: list[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _stems(files: list[Path]) -> dict[Path, str]:
-    """What the results of each are called: its stem, or its whole name where another has the same stem."""
-    stems = [path.stem for path in files]
-    return {path: path.name if stems.count(path.stem) > 1 else path.stem for path in files}
+def _without_exports(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The files to convert, and those that `predict` made of documents among them: STEM.tar beside STEM.json."""
+    from linegroup.picture_files import RESULTS
+    from linegroup.vectors.export import EXPORTERS
+
+    suffixes = {exporter.suffix for exporter in EXPORTERS.values()} - {DOCUMENT} | set(RESULTS)
+    documents = [path for path in files if path.suffix == DOCUMENT]
+    made = {document.with_name(document.stem + suffix) for document in documents for suffix in suffixes}
+    return [path for path in files if path not in made], [path for path in files if path in made]
 
 
-def _read(path: Path, images: Path | None, beside: Path | None) -> Picture:
+def _read(path: Path, images: Path | None) -> Picture:
     """A document or a project, with its picture where that is to be had.
 
     Args:
         path: The file.
         images: Folder of the pictures of documents.
-        beside: Where a project's picture is written, or None.
     """
     from linegroup.cli.export import picture_of_project, upright
-    from linegroup.files import write_bytes
     from linegroup.sources.wpd import read_wpd
     from linegroup.vectors.export import Picture
     from linegroup.wire import from_json
 
     if path.suffix.lower() in PROJECTS:
-        picture = picture_of_project(read_wpd(path))
-        if beside is not None and picture.image is not None:
-            write_bytes(beside / picture.document.image.name, picture.image)
-        return picture
+        return picture_of_project(read_wpd(path))
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from linegroup.cli.common import DeviceOption, JsonFlag, ModelOption, note, print_json, progress_bar
-from linegroup.cli.inputs import prepare_out
+from linegroup.cli.inputs import check_out
 
 
 def evaluate(
@@ -47,7 +47,7 @@ def evaluate(
     from linegroup.evaluation import save_evaluation, score_model
 
     if out is not None:
-        prepare_out(out)
+        check_out(out)
     with progress_bar("Charts") as show:
         evaluation = score_model(
             data,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from linegroup.cli.common import note, plain
+from linegroup.cli.common import counted, note, plain
 from linegroup.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ EmbedFlag = Annotated[bool, typer.Option("--embed", help="Put the picture into s
 WorldOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="World file of the pictures (.pgw, .jgw, .tfw, .wld), for geojson.")
 ]
+
+WANTED = "say with --calibration FILE what pixels mean"
+"""What to do about values that cannot be had."""
 
 FAR = 2.0
 """Pixels; a calibration whose points disagree by more is told."""
@@ -93,7 +96,7 @@ class Export:
         """The picture's lines with their values, where a calibration is known.
 
         Raises:
-            UserError: see `with_series`.
+            UserError: values are asked for, and there is no calibration; or see `with_series`.
         """
         from linegroup.vectors.calibration import calibrate
         from linegroup.vectors.sampling import with_series
@@ -102,6 +105,8 @@ class Export:
         calibration = self.calibration
         if calibration is None and document.calibration is not None:
             calibration = calibrate(document.calibration)
+        if calibration is None and self.sampling is not None:
+            raise UserError(f"Its axes are not calibrated, so --sample cannot read it; {WANTED}.")
         if calibration is None or (self.calibration is None and self.sampling is None and _is_read(document)):
             return picture
         document = with_series(document, calibration, self.sampling)
@@ -123,7 +128,8 @@ class Export:
     def tell(self) -> None:
         """What a reader of the values should know."""
         if self.beyond:
-            note(f"{self.beyond} points lie beyond the calibrated points of an axis; they are marked as extrapolated.")
+            points = counted(self.beyond, "point")
+            note(f"{points} beyond the calibrated points of an axis: marked as extrapolated.")
 
 
 def _is_read(document: LinesDocument) -> bool:
@@ -131,21 +137,38 @@ def _is_read(document: LinesDocument) -> bool:
     return any(line.series is not None for line in document.lines)
 
 
-def write_formats(export: Export, pictures: list[Picture], out: Path, stem: str) -> dict[str, str]:
-    """Write each format's file, atomically; the files by format.
+def make_formats(export: Export, pictures: list[Picture]) -> dict[Exporter, bytes]:
+    """What each format's file holds.
+
+    All are made before the first is written: what is reported as left out leaves no files.
 
     Raises:
         UserError: a format cannot be made of these lines.
+    """
+    return {exporter: _made(exporter, pictures, export.options) for exporter in export.exporters}
+
+
+def write_formats(made: dict[Exporter, bytes], out: Path, stem: str) -> dict[str, str]:
+    """Write each format's file, atomically; the files by format.
+
+    Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
     from linegroup.files import write_bytes
 
     written = {}
-    for exporter in export.exporters:
+    for exporter, content in made.items():
         path = out / f"{stem}{exporter.suffix}"
-        write_bytes(path, exporter.write(pictures, export.options))
+        write_bytes(path, content)
         written[exporter.name] = plain(str(path))
     return written
+
+
+def _made(exporter: Exporter, pictures: list[Picture], options: ExportOptions) -> bytes:
+    try:
+        return exporter.write(pictures, options)
+    except UserError as error:
+        raise UserError(f"{exporter.name}: {error}") from None
 
 
 def read_world(path: Path) -> tuple[float, float, float, float, float, float]:

@@ -34,6 +34,15 @@ def collect(inputs: Iterable[Path]) -> list[Input]:
     for path in (file for given in inputs for file in _expand(given)):
         unique.setdefault(path.resolve(), path)
     paths = list(unique.values())
+    return [Input(path, stem) for path, stem in zip(paths, stems_of(paths), strict=True)]
+
+
+def stems_of(paths: list[Path]) -> list[str]:
+    """How the results' names of each begin: with its stem, or its full name where several share one.
+
+    Raises:
+        UserError: two have the same full name.
+    """
     by_stem = _shared(paths, lambda path: path.stem)
     stems = [path.name if path in by_stem else path.stem for path in paths]
     # A full name may be the stem of another input: a.png beside a.png.png.
@@ -45,20 +54,22 @@ def collect(inputs: Iterable[Path]) -> list[Input]:
             raise UserError(
                 f"Results of these inputs would have the same name: {names}. Use one --out for each folder."
             )
-    return [Input(path, stem) for path, stem in zip(paths, stems, strict=True)]
+    return stems
 
 
-def prepare_out(out: Path) -> None:
-    """Make the output folder.
+def check_out(out: Path) -> None:
+    """Whether files can be written into the output folder; it is made with the first of them, not before.
 
     Raises:
         UserError: it cannot be made or written, or is a file.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        there = next(folder for folder in (out, *out.absolute().parents) if os.path.lexists(folder))
+        if not there.is_dir():
+            raise UserError(f"Cannot make the output folder {out}: {there} is a file. Choose another --out.")
     except OSError as error:
         raise UserError(f"Cannot make the output folder {out}: {error.strerror}.") from None
-    if not os.access(out, os.W_OK | os.X_OK):
+    if not os.access(there, os.W_OK | os.X_OK):
         raise UserError(f"Cannot write into the output folder {out}: permission denied.")
 
 

@@ -10,18 +10,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linegroup.cli.batch import SHOWN_FAILURES, choose_workers, refuse_with_shards, write_shards
-from linegroup.cli.common import DeviceOption, JsonFlag, ModelOption, note, plain, print_json, progress_bar
+from linegroup.cli.batch import choose_workers, refuse_with_shards, write_shards
+from linegroup.cli.common import (
+    DeviceOption,
+    JsonFlag,
+    ModelOption,
+    counted,
+    note,
+    plain,
+    print_json,
+    progress_bar,
+    tell_failures,
+)
 from linegroup.cli.export import (
+    WANTED,
     CalibrationOption,
     EmbedFlag,
     Export,
     SamplingOption,
     WorldOption,
+    make_formats,
     upright,
     write_formats,
 )
-from linegroup.cli.inputs import Input, collect, prepare_out
+from linegroup.cli.inputs import Input, check_out, collect
 from linegroup.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,7 +87,7 @@ def predict(
             "-f",
             metavar="NAMES",
             help="More files, joined by commas: csv, csv_wide, parquet, svg, geojson, coco, labelme, wpd"
-            " (WebPlotDigitizer).",
+            " (WebPlotDigitizer); json and label_png are written in any case.",
         ),
     ] = None,
     calibration: CalibrationOption = None,
@@ -130,7 +142,9 @@ def predict(
 
     exporters = choose_exporters(formats) if formats is not None else []
     export = Export.of(exporters, calibration, sampling, embed, world)
-    prepare_out(out)
+    if sampling is not None and calibration is None:
+        raise typer.BadParameter(f"--sample reads lines in the units of their axes; {WANTED}")
+    check_out(out)
     from linegroup.predict import Predictor
 
     count = choose_workers(workers, len(pictures))
@@ -143,8 +157,12 @@ def predict(
         record = {"name": predictor.name, "version": predictor.version}
         print_json({"out": plain(str(out)), "model": record, **vars(outcome)})
     else:
-        _show(outcome, out)
+        lines = sum(entry["lines"] for entry in outcome.done)
+        found = f"{counted(len(outcome.done), 'picture')} with {counted(lines, 'line')}"
+        skipped = f", {len(outcome.skipped)} done before" if outcome.skipped else ""
+        typer.echo(f"{found} in {plain(str(out))}{skipped}")
     export.tell()
+    tell_failures(outcome.failed, "picture")
     raise typer.Exit(outcome.exit_code)
 
 
@@ -238,18 +256,6 @@ def _write(prediction: Prediction, picture: Input, out: Path, export: Export) ->
     written = {}
     if export.exporters:
         image = upright(made.document, picture.path.read_bytes())
-        written = write_formats(export, [Picture(made.document, image)], out, picture.stem)
+        written = write_formats(make_formats(export, [Picture(made.document, image)]), out, picture.stem)
     paths = write_prediction(prediction, out, picture.stem, made.document)
     return {**written, **{kind: plain(str(path)) for kind, path in paths.items()}}
-
-
-def _show(outcome: Outcome, out: Path) -> None:
-    lines = sum(entry["lines"] for entry in outcome.done)
-    skipped = f", {len(outcome.skipped)} done before" if outcome.skipped else ""
-    typer.echo(f"{len(outcome.done)} pictures with {lines} lines in {plain(str(out))}{skipped}")
-    for entry in outcome.failed[:SHOWN_FAILURES]:
-        note(f"Left out: {entry['error']}")
-    if outcome.failed:
-        hidden = len(outcome.failed) - SHOWN_FAILURES
-        more = f"; {hidden} more are not shown, --json lists all" if hidden > 0 else ""
-        note(f"{len(outcome.failed)} pictures could not be used{more}.")

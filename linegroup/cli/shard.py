@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linegroup.cli.common import JsonFlag, note, plain, print_json
+from linegroup.cli.common import JsonFlag, counted, note, plain, print_json
 
 if TYPE_CHECKING:
     from linegroup.shards import Manifest
@@ -71,6 +71,8 @@ def shard(
     with progress_bar() as bar:
         manifest = make_shards_serial(job, bar) if serial else make_shards(job, bar, address=address)
     report(manifest, out, as_json=as_json)
+    if manifest.rejects and not as_json:
+        note(job.looked_in)
 
 
 def report(manifest: Manifest, out: Path, *, as_json: bool) -> None:
@@ -97,10 +99,10 @@ def _reasons(manifest: Manifest, out: Path) -> dict[str, int]:
 
 def _show(manifest: Manifest, out: Path) -> None:
     state = "" if manifest.made else " (finished before; nothing to do)"
-    typer.echo(f"{manifest.samples} charts with {manifest.lines} lines in {out}{state}")
+    typer.echo(f"{counted(manifest.samples, 'chart')} with {counted(manifest.lines, 'line')} in {out}{state}")
     for name, counts in manifest.splits.items():
         typer.echo(f"  {name:<8}{counts.samples:>8} charts {counts.lines:>8} lines")
     if manifest.rejects:
-        note(f"{manifest.rejects} records were left out; {out}/rejects.jsonl names each:")
+        note(f"{counted(manifest.rejects, 'record')} left out; {out}/rejects.jsonl names each:")
         for reason, count in list(_reasons(manifest, out).items())[:SHOWN_REASONS]:
             typer.echo(f"{count:>8} × {plain(reason)}", err=True)

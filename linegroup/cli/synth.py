@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from linegroup.cli.common import Commands, JsonFlag, help_of, note, print_json, progress_bar
-from linegroup.cli.inputs import prepare_out
+from linegroup.cli.common import Commands, JsonFlag, counted, help_of, note, print_json, progress_bar
+from linegroup.cli.inputs import check_out
 
 synth = typer.Typer(
     cls=Commands, no_args_is_help=True, help="Generated charts with exact truth: files, shards, a look at them."
@@ -59,14 +59,14 @@ def charts(
         return
     if out is None:
         raise typer.BadParameter("say where to write: --out DIR")
-    prepare_out(out)
+    check_out(out)
     with progress_bar("Charts") as show:
         wanted = range(first, first + count)
         write_charts(source, wanted, out, workers=workers or os.cpu_count() or 1, watch=lambda done: show(done, count))
     if as_json:
         print_json({"out": str(out), "charts": count, "first": first, "stream": stream.digest})
         return
-    typer.echo(f"{count} charts in {out}: annotations.json, images/ (stream {stream.digest})")
+    typer.echo(f"{counted(count, 'chart')} in {out}: annotations.json, images/ (stream {stream.digest})")
 
 
 def preview(
@@ -100,7 +100,7 @@ def preview(
             samples.append(sample)
             show(len(samples), count)
     write_bytes(out, encode_png(sample_sheet(samples, columns)))
-    note(f"{count} charts of {name}: {out}")
+    note(f"{counted(count, 'chart')} of {name}: {out}")
 
 
 def shards(

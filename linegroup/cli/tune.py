@@ -13,6 +13,7 @@ from rich.table import Table
 from linegroup.cli.common import (
     DeviceOption,
     JsonFlag,
+    counted,
     help_of,
     note,
     output,
@@ -20,7 +21,7 @@ from linegroup.cli.common import (
     print_json,
     progress_bar,
 )
-from linegroup.cli.inputs import prepare_out
+from linegroup.cli.inputs import check_out
 
 if TYPE_CHECKING:
     from linegroup.tuning.grouping import Improvement, Tuning
@@ -91,7 +92,7 @@ def tune_grouping(
     from linegroup.tuning.grouping import tune_grouping as tune
     from linegroup.tuning.settings import DecoderSettings
 
-    prepare_out(out)
+    check_out(out)
     settings = DecoderSettings(
         trials=trials,
         charts=charts,
@@ -189,7 +190,7 @@ def _show_gains(parts: Sequence[tuple[str, Improvement]]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for name, gain in parts:
-        table.add_column(f"{name}: {gain.charts} charts", justify="right")
+        table.add_column(f"{name}: {counted(gain.charts, 'chart')}", justify="right")
     for metric in SHOWN_METRICS:
         table.add_row(metric, *(_before_after(gain, metric) for _, gain in parts))
     table.add_row("change (95 %)", *(_interval(gain) for _, gain in parts))

@@ -56,6 +56,11 @@ class ShardJob(FolderJob):
         return read_part(folder.spill / part.file, categories, self.images, options)
 
     @property
+    def looked_in(self) -> str:
+        """See `FolderJob`."""
+        return f"Pictures were looked for in {self.images} (--images), by their file_name in {self.annotations.name}."
+
+    @property
     def input_name(self) -> str:
         """Name of the annotation file."""
         return self.annotations.name

@@ -20,7 +20,7 @@ from pydantic import Field as Setting
 
 from linegroup import __version__
 from linegroup.config import Section
-from linegroup.errors import UserError, unknown_name
+from linegroup.errors import UserError, plainly, unknown_name
 from linegroup.files import write_text
 from linegroup.shards import REJECTS
 
@@ -112,7 +112,7 @@ def job_settings(recipe: Path | None, flags: Mapping[str, Any]) -> dict[str, Any
         try:
             values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"Cannot read the recipe {recipe}: {error}.") from None
+            raise UserError(f"Cannot read the recipe {recipe}: {plainly(error)}.") from None
         if not isinstance(values, dict):
             raise UserError(f"{recipe} must hold a mapping of settings.")
     return {**values, **{name: value for name, value in flags.items() if value is not None}}

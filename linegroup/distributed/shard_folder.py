@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -103,5 +104,7 @@ def _first_rejects(job: FolderJob, rejects: int) -> str:
     if not rejects:
         return ""
     with (job.out / REJECTS).open(encoding="utf-8") as stream:
-        first = [line.strip() for line in itertools.islice(stream, _SHOWN_REJECTS)]
-    return f" The first: {'; '.join(first)}. All are in {job.out / REJECTS}."
+        first = [json.loads(line) for line in itertools.islice(stream, _SHOWN_REJECTS)]
+    named = "; ".join(f"{reject['where']} {reject['reason']}".strip() for reject in first)
+    looked_in = f" {job.looked_in}" if job.looked_in else ""
+    return f"{looked_in} The first: {named}. All are in {job.out / REJECTS}."

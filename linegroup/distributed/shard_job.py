@@ -54,6 +54,11 @@ class FolderJob(PartedJob):
     schema_name: ClassVar[str] = SCHEMA
     _title: ClassVar[str] = "Shard job"
 
+    @property
+    def looked_in(self) -> str:
+        """A sentence that says where its pictures were looked for, for messages; empty where there are no files."""
+        return ""
+
     def check_input(self) -> None:
         """Refuse input that is not there.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from linegroup.errors import UserError, unknown_name
+from linegroup.errors import UserError, plainly, unknown_name
 from linegroup.files import write_text
 
 MANIFEST = "manifest.json"
@@ -132,7 +132,7 @@ def load_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from None
     except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}. Make the shards again with --overwrite.") from None
+        raise UserError(f"{path} is damaged: {plainly(error)}. Make the shards again with --overwrite.") from None
     check_schema(tree.get("schema") if isinstance(tree, dict) else None, path)
     try:
         return Manifest.model_validate(tree)

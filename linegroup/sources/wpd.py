@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from linegroup.errors import UserError
+from linegroup.errors import UserError, plainly
 from linegroup.images import ImageError, decode
 from linegroup.sample import COORDINATE_LIMIT, Instance, Sample
 from linegroup.wire import AxisPoint, AxisRecord, CalibrationRecord
@@ -55,7 +55,7 @@ def read_wpd(path: Path, number: int = 0) -> Project:
     try:
         files = dict(_members(path))
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"Cannot read the project {path}: {error}.") from None
+        raise UserError(f"Cannot read the project {path}: {plainly(error)}.") from None
     tree = _tree(files, path)
     name, image = _picture(files, path)
     try:
@@ -64,8 +64,10 @@ def read_wpd(path: Path, number: int = 0) -> Project:
         raise UserError(f"{path}: its picture {name}: {error}") from None
     try:
         return _project(tree, number, name, image, (pixels.shape[0], pixels.shape[1]), path)
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{path} is no WebPlotDigitizer project that is understood: {error!r}.") from None
+        raise UserError(f"{path} is no WebPlotDigitizer project that is understood: {plainly(error)}.") from None
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:

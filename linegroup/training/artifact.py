@@ -26,7 +26,7 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from linegroup.config import Config, GroupingConfig, build_config
-from linegroup.errors import UserError
+from linegroup.errors import UserError, plainly
 from linegroup.files import REPLACED, left_beside, new_folder, recover_folder, write_bytes
 from linegroup.model import LineModel
 
@@ -295,7 +295,9 @@ def _tree(content: bytes, path: Path) -> dict[str, Any]:
     try:
         tree = json.loads(content)
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Take the artifact from its source again.") from None
+        raise UserError(
+            f"{path} is not valid JSON: {plainly(error)}. Take the artifact from its source again."
+        ) from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} must hold a JSON object; got {type(tree).__name__}.")
     return tree

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError, model_validator
 
 from linegroup.config import Config, Section, build_config, explain_settings, flat
-from linegroup.errors import UserError, unknown_name
+from linegroup.errors import UserError, plainly, unknown_name
 
 Values = Mapping[str, Any]
 """What was chosen for each parameter, by its name, as Optuna sees it."""
@@ -275,7 +275,7 @@ def load_space(name: str | Path) -> Space:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"Cannot read the search space {path}: {error}.") from None
+        raise UserError(f"Cannot read the search space {path}: {plainly(error)}.") from None
     try:
         return Space.model_validate(tree)
     except ValidationError as error:

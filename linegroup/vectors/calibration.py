@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from linegroup.errors import UserError
+from linegroup.errors import UserError, plainly
 from linegroup.files import write_text
 from linegroup.wire import AxisRecord, CalibrationRecord
 
 Points = NDArray[np.float64]
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def read_calibration(path: Path) -> Calibration:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the calibration {path}: {error}.") from None
+        raise UserError(f"Cannot read the calibration {path}: {plainly(error)}.") from None
     try:
         tree: Any = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
         # YAML reads dates as such; they are values here.
@@ -142,7 +144,7 @@ def read_calibration(path: Path) -> Calibration:
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path} is no calibration: {where}: {first['msg']}.") from None
     except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no calibration: {' '.join(str(error).split())}.") from None
+        raise UserError(f"{path} is no calibration: {plainly(error)}.") from None
     return calibrate(record)
 
 
@@ -166,12 +168,15 @@ def date_of(seconds: float) -> str:
     """Seconds since 1970-01-01 UTC as a date in ISO 8601, to the millisecond.
 
     Raises:
-        ValueError: beyond the years 1 to 9999.
+        UserError: beyond the years 1 to 9999.
     """
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError):
-        raise ValueError(f"{seconds} seconds are no date") from None
+        # Rounded, not cut off: so it is the same in all formats.
+        moment = _EPOCH + timedelta(milliseconds=round(1e3 * seconds))
+    except OverflowError:
+        raise UserError(
+            "A date lies beyond the years 1 to 9999: the line goes on too far beyond the calibrated points of the axis."
+        ) from None
     return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds").replace("+00:00", "Z")
 
 

@@ -7,13 +7,17 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from linegroup.grouping.chains import Chain
+from linegroup.vectors.shortening import shortened
 
 Points = NDArray[np.float64]
 Row = list[tuple[int, bool]]
 
 
 def end_to_end(chains: list[Chain]) -> Chain:
-    """One chain of all: in rounds, ends that are each other's nearest are joined."""
+    """One chain of all: in rounds, ends that are each other's nearest are joined; an open one is made shorter then.
+
+    A closed one begins after its widest gap.
+    """
     rows: list[Row] = [[(k, False)] for k in range(len(chains))]
     places = np.array([point for chain in chains for point in (chain.points[0], chain.points[-1])])
     closed = chains[0].closed
@@ -21,8 +25,21 @@ def end_to_end(chains: list[Chain]) -> Chain:
         links = _nearest(places)
         rows, kept, closed = _join(rows, links)
         places = places[kept]
-    turned = [chains[k].points[::-1] if back else chains[k].points for k, back in rows[0]]
+    row = rows[0] if closed else _shortened(chains, rows[0])
+    turned = [chains[k].points[::-1] if back else chains[k].points for k, back in row]
+    if closed:
+        gaps = [np.hypot(*(way[0] - turned[k - 1][-1])) for k, way in enumerate(turned)]
+        first = int(np.argmax(gaps))
+        turned = [*turned[first:], *turned[:first]]
     return Chain(np.concatenate(turned), (), chains[0].thickness, closed)
+
+
+def _shortened(chains: list[Chain], row: Row) -> Row:
+    """Joining the nearest first leaves long ways back to what was passed by."""
+    ends = np.array([(chain.points[0], chain.points[-1]) for chain in chains])
+    order, turned = np.array([k for k, _ in row]), np.array([back for _, back in row])
+    order, turned = shortened(ends, order, turned)
+    return list(zip(order.tolist(), turned.tolist(), strict=True))
 
 
 def _nearest(places: Points) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from linegroup.errors import UserError
 from linegroup.vectors.calibration import Calibration
+from linegroup.vectors.runs import runs_of
 from linegroup.wire import LineRecord, LinesDocument, SeriesRecord
 
 Points = NDArray[np.float64]
@@ -63,12 +64,10 @@ def with_series(document: LinesDocument, calibration: Calibration, sampling: Sam
 
 def series_of(line: LineRecord, calibration: Calibration, sampling: Sampling) -> SeriesRecord | None:
     """The values of one line; None where the sampling leaves none of its points."""
-    parts: list[Points] = []
-    for curve in line.curves:
-        points = np.array(curve, dtype=np.float64)
-        if line.closed:
-            points = np.concatenate([points, points[:1]])
-        parts.extend(part for part in SAMPLINGS[sampling.kind](points, calibration, sampling.amount) if len(part))
+    curves = [np.array(curve, dtype=np.float64) for curve in line.curves]
+    if line.closed:
+        curves = [np.concatenate([points, points[:1]]) for points in curves]
+    parts = [part for part in SAMPLINGS[sampling.kind](curves, calibration, sampling.amount) if len(part)]
     if not parts:
         return None
     pixels = np.concatenate(parts)
@@ -86,46 +85,51 @@ def series_of(line: LineRecord, calibration: Calibration, sampling: Sampling) ->
     )
 
 
-def _native(points: Points, _calibration: Calibration, _amount: float) -> list[Points]:
+def _native(curves: list[Points], _calibration: Calibration, _amount: float) -> list[Points]:
     """The polyline's own points."""
-    return [points]
+    return curves
 
 
-def _step(points: Points, calibration: Calibration, step: float) -> list[Points]:
-    """Where x is a multiple of the step (on logarithmic axes: its logarithm), run by run of rising or falling x."""
-    u = calibration.x.scaled(points)
-    turns = np.flatnonzero(np.diff(np.sign(np.diff(u))) != 0) + 1
-    runs = []
-    for first, last in zip([0, *turns.tolist()], [*turns.tolist(), len(u) - 1], strict=True):
-        along, part = u[first : last + 1], points[first : last + 1]
-        low, high = float(along.min()), float(along.max())
-        # A turn belongs to the run before it.
-        count = np.floor(high / step + 1e-9) - np.ceil(low / step - 1e-9) + 1
-        if not 0 < count <= MOST:
-            if count > MOST:
-                raise UserError(f"A step of {step} would read {count:.0f} points of one line; take a larger step.")
-            continue
-        grid = (np.ceil(low / step - 1e-9) + np.arange(int(count))) * step
-        if along[0] > along[-1]:
-            along, part, reverse = along[::-1], part[::-1], True
-        else:
-            reverse = False
-        grid = np.clip(grid, low, high)
-        read = np.stack([np.interp(grid, along, part[:, d]) for d in range(2)], axis=1)
-        runs.append(read[::-1] if reverse else read)
-    return [np.concatenate(runs)] if runs else []
+def _step(curves: list[Points], calibration: Calibration, step: float) -> list[Points]:
+    """Where x is a multiple of the step (on logarithmic axes: its logarithm), on each run of rising or falling x.
+
+    A line that is a function has one point for each x: see `linegroup.vectors.runs`.
+    """
+    read: list[list[Points]] = [[] for _ in curves]
+    turns: set[tuple[float, ...]] = set()
+    for run in runs_of([(calibration.x.scaled(points), points) for points in curves]):
+        grid = _grid(run.low, run.high, step)
+        grid = grid[run.is_read(grid)]
+        found = run.at(grid if run.along[0] <= run.along[-1] else grid[::-1])
+        # Where two runs meet in a turn, it is a point of the first.
+        ends = {tuple(end) for end in run.points[[0, -1]].tolist()}
+        read[run.curve].append(found[[tuple(point) not in turns for point in found.tolist()]])
+        turns |= ends
+    return [np.concatenate(parts) if parts else np.zeros((0, 2)) for parts in read]
 
 
-def _count(points: Points, _calibration: Calibration, count: float) -> list[Points]:
-    """So many points at even distances along the part, its ends among them."""
+def _grid(low: float, high: float, step: float) -> Points:
+    """Multiples of the step from `low` to `high`."""
+    first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
+    if last - first >= MOST:
+        raise UserError(f"A step of {step} would read {last - first + 1:.0f} points of one line; take a larger step.")
+    return np.asarray(np.clip((first + np.arange(max(0, int(last - first) + 1))) * step, low, high))
+
+
+def _count(curves: list[Points], _calibration: Calibration, count: float) -> list[Points]:
+    """So many points at even distances along each part, its ends among them."""
+    return [_spread(points, int(count)) for points in curves]
+
+
+def _spread(points: Points, count: int) -> Points:
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-    at = np.linspace(0, along[-1], int(count)) if int(count) > 1 else np.array([along[-1] / 2])
-    return [np.stack([np.interp(at, along, points[:, d]) for d in range(2)], axis=1)]
+    at = np.linspace(0, along[-1], count) if count > 1 else np.array([along[-1] / 2])
+    return np.stack([np.interp(at, along, points[:, d]) for d in range(2)], axis=1)
 
 
-SAMPLINGS: dict[str, Callable[[Points, Calibration, float], list[Points]]] = {
+SAMPLINGS: dict[str, Callable[[list[Points], Calibration, float], list[Points]]] = {
     "native": _native,
     "step": _step,
     "count": _count,
 }
-"""By name: points `(n, 2)` of a part in pixels, calibration, amount -> the points to read, in pixels."""
+"""By name: the parts of a line, each `(n, 2)` in pixels, calibration, amount -> the points to read of each part."""

@@ -14,7 +14,9 @@ from scipy.spatial import cKDTree
 from linegroup.grouping.chains import Chain
 from linegroup.grouping.fragments import Pieces, pieces
 from linegroup.grouping.strokes import Strokes
+from linegroup.vectors.beside import beside
 from linegroup.vectors.branches import stroke_lengths
+from linegroup.vectors.direction import ring_from_left, runs_backwards
 from linegroup.vectors.drawing import draw
 from linegroup.vectors.ground import find_ground
 from linegroup.vectors.joining import end_to_end
@@ -47,7 +49,9 @@ class Traced:
     """A line as vectors.
 
     Attributes:
-        points: `(n, 2) float64`, x first, n ≥ 1, in pixels; all parts one after another, in order along the line.
+        points: `(n, 2) float64`, x first, n ≥ 1, in pixels; all parts one after another, in order along the line,
+            short ones that lie beside it last. An open line begins at its left end, one whose ends lie above each
+            other at the upper one; a ring at its leftmost point, going on clockwise.
         parts: Where each part begins, ascending from 0. From one part to the next the line is interrupted.
         closed: Whether the only part ends where it begins; that point is not repeated.
         thickness: Of its ink in pixels, at least 1.
@@ -68,9 +72,10 @@ def trace(
     """The centre of a line's pixels, in order, straight through crossings and gaps.
 
     Each connected piece is followed as a pen would draw it, over all strokes of its skeleton; then the pieces are
-    joined end to end with the nearest, whatever lies between. Each point moves across the line to the middle of the
-    ink there, so that places are finer than pixels; hairs, the outlines of marks and what else runs along beside a
-    longer stroke are left out. A line of nothing but marks goes from the middle of one to the middle of the next.
+    joined end to end with the nearest, whatever lies between; short ones that a long one passes come last. Each point
+    moves across the line to the middle of the ink there, so that places are finer than pixels; hairs, the outlines of
+    marks and what else runs along beside a longer stroke are left out. A line of nothing but marks goes from the
+    middle of one to the middle of the next.
 
     Args:
         xs: `(m,)` columns, m ≥ 1.
@@ -94,7 +99,8 @@ def trace(
         strokes = without_needless(thin(ground), ground)
         thickness = _thickness(strokes, len(xs))
         chains = _without_doubles(draw(strokes, ink, ground)) or [_dot(ink)]
-    return _simplified(end_to_end(chains), thickness, np.array([x0, y0]), tolerance)
+    parts, closed = _in_order(chains, thickness)
+    return _simplified(parts, closed, thickness, np.array([x0, y0]), tolerance)
 
 
 def _dot(ink: NDArray[np.float32]) -> Chain:
@@ -181,18 +187,45 @@ def _left_the_plot(points: Points, steps: NDArray[np.float64]) -> Mask:
     return left
 
 
-def _simplified(path: Chain, thickness: float, origin: Points, tolerance: float) -> Traced:
-    """The path cut at its interruptions, with as few points as the tolerance allows."""
-    steps = np.hypot(*np.diff(path.points, axis=0).T)
+def _in_order(chains: Sequence[Chain], thickness: float) -> tuple[list[Points], bool]:
+    """The parts of the line along its course, then what lies beside it from left to right; whether it is a ring."""
+    aside = beside(chains)
+    course = end_to_end([chain for chain, apart in zip(chains, aside, strict=True) if not apart])
+    steps = np.hypot(*np.diff(course.points, axis=0).T)
     gaps = steps[steps > 3]
     usual = float(np.median(gaps)) if len(gaps) >= PATTERN else 0.0
-    cut = (steps > max(BREAK * usual, 12 + 2 * thickness)) | _left_the_plot(path.points, steps)
-    cuts = np.flatnonzero(cut) + 1
-    closed = path.closed and not len(cuts) and len(path.points) > 2
-    pieces_ = [
-        cv2.approxPolyDP(part[:, None].astype(np.float32), tolerance, closed=closed)[:, 0]
-        for part in np.split(path.points, cuts)
+    least = 12 + 2 * thickness
+    most = max(BREAK * usual, least)
+    parts = _cut(course.points, (steps > most) | _left_the_plot(course.points, steps))
+    seam = float(np.hypot(*(course.points[0] - course.points[-1])))
+    closed = course.closed and len(parts) == 1 and len(course.points) > 2 and seam <= most
+    if not aside.any():
+        return parts, closed
+    if closed:
+        parts[-1] = np.concatenate([parts[-1], parts[0][:1]])
+    others = end_to_end([chain for chain, apart in zip(chains, aside, strict=True) if apart]).points
+    # Their gaps are no pattern.
+    pieces_ = _cut(others, np.hypot(*np.diff(others, axis=0).T) > least)
+    turned = [piece[::-1] if runs_backwards(piece[0], piece[-1]) else piece for piece in pieces_]
+    return [*parts, *sorted(turned, key=lambda piece: tuple(piece[0]))], False
+
+
+def _cut(points: Points, cut: Mask) -> list[Points]:
+    """A path `(n, 2)` in parts, cut where `cut (n - 1,)`, in the direction in which lines are told."""
+    parts = np.split(points, np.flatnonzero(cut) + 1)
+    if runs_backwards(points[0], points[-1]):
+        parts = [part[::-1] for part in reversed(parts)]
+    return parts
+
+
+def _simplified(parts: list[Points], closed: bool, thickness: float, origin: Points, tolerance: float) -> Traced:
+    """The parts with as few points as the tolerance allows; a ring from its left on."""
+    fewer = [
+        cv2.approxPolyDP(part[:, None].astype(np.float32), tolerance, closed=closed)[:, 0].astype(np.float64)
+        for part in parts
     ]
-    starts = np.cumsum([0, *(len(part) for part in pieces_)])
-    points = np.concatenate(pieces_).astype(np.float64) + origin
+    if closed:
+        fewer = [ring_from_left(fewer[0])]
+    starts = np.cumsum([0, *(len(part) for part in fewer)])
+    points = np.concatenate(fewer) + origin
     return Traced(points, tuple(starts[:-1].tolist()), closed, thickness)

@@ -234,6 +234,106 @@ def test_convert_refuses(picture, words, expected):
     assert not Path("files").exists()
 
 
+ALL_FORMATS = "json,csv,csv_wide,parquet,svg,geojson,coco,labelme,wpd,label_png"
+
+
+def test_convert_takes_no_file_for_a_document_that_was_made_of_one(picture):
+    ok("predict", picture, "--out", "lines", "--format", ALL_FORMATS, *COLOUR)
+    for inputs in (["lines"], sorted(Path("lines").iterdir())):
+        result = ok("convert", *inputs, "--format", "csv", "--out", "files")
+        assert result.stdout.startswith("1 document with ")
+        assert "left aside" in result.stderr
+        assert [path.name for path in Path("files").iterdir()] == ["chart.csv"]
+    tree = json.loads(ok("convert", "lines", "--format", "csv", "--out", "files", "--json").stdout)
+    assert tree["left_aside"] == ["lines/chart.coco.json", "lines/chart.labelme.json", "lines/chart.tar"]
+    assert len(ok("convert", "lines/chart.tar", "--format", "csv", "--out", "alone").stdout.splitlines()) == 1
+
+
+def test_convert_refuses_results_of_the_same_name(picture):
+    for folder in ("a", "b"):
+        ok("predict", picture, "--out", folder, *COLOUR)
+    assert "same name" in refused("convert", "a", "b", "--format", "csv", "--out", "files")
+    ok("convert", "a", "b", "--format", "csv", "--together", "--out", "files")
+
+
+def test_what_convert_leaves_out_leaves_no_files(picture):
+    """A project needs the picture, which is elsewhere."""
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    result = run("convert", "lines", "--format", "csv,wpd", "--out", "files")
+    assert result.exit_code == 2
+    assert not Path("files").exists()
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Left out: lines/chart.json: wpd: chart.png is needed")
+    assert "--images" in last
+    as_json = run("convert", "lines", "--format", "csv,wpd", "--out", "files", "--json")
+    assert json.loads(as_json.stdout)["failed"][0]["input"] == "lines/chart.json"
+    assert as_json.stderr.splitlines()[-1] == last
+
+
+def test_convert_together_does_the_others(picture):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    tree = json.loads(Path("lines/chart.json").read_text())
+    tree["lines"][0]["mask"]["counts"] = "?"
+    Path("lines/damaged.json").write_text(json.dumps(tree))
+    result = run("convert", "lines", "--format", "csv,coco", "--together", "--out", "files")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Left out: lines/damaged.json: coco: The mask of line 1")
+    assert len(json.loads(Path("files/lines.coco.json").read_text())["images"]) == 1
+
+
+def test_predict_leaves_no_files_of_what_a_format_cannot_be_made_of(picture):
+    numbers = "{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 86400}], scale: date}"
+    Path("axes.yaml").write_text(
+        AXES.replace("{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 10}]}", numbers)
+    )
+    result = run("predict", picture, "--out", "lines", "--format", "csv,wpd", "--calibration", "axes.yaml", *COLOUR)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith(
+        "wpd: The dates of the x axis must be given as text, such as 2024-05-31."
+    )
+    assert not Path("lines").exists()
+
+
+def test_sampling_needs_a_calibration(picture):
+    assert "--calibration" in refused("predict", picture, "--out", "lines", "--sample", "step=1", *COLOUR)
+    assert not Path("lines").exists()
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    result = run("convert", "lines", "--format", "csv", "--out", "files", "--sample", "step=1")
+    assert (result.exit_code, Path("files").exists()) == (2, False)
+    assert "--calibration" in result.stderr.splitlines()[-1]
+    Path("axes.yaml").write_text(AXES)
+    ok("predict", picture, "--out", "lines", "--calibration", "axes.yaml", *COLOUR)
+    ok("convert", "lines", "--format", "csv", "--out", "files", "--sample", "step=1")
+
+
+def test_commands_that_fail_leave_no_folder(picture, shards):
+    """The output folder is made with the first file in it."""
+    Path("bad.png").write_text("no picture")
+    result = run("predict", "bad.png", "--out", "lines/new", *COLOUR)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("Left out: bad.png")
+    refused("predict", picture, "--out", "lines/new", "--model", "nowhere")
+    assert "bad.png is a file. Choose another --out" in refused("predict", picture, "--out", "bad.png/x", *COLOUR)
+    refused("evaluate", "--data", "nowhere", "--out", "report")
+    refused("tune", "grouping", "--model", "nowhere", "--data", shards, "--out", "tuned")
+    assert not [path for path in Path().iterdir() if path.is_dir() and not any(path.iterdir())]
+
+
+def test_messages_are_not_pythons(picture):
+    Path("lines").mkdir()
+    Path("lines/empty.json").write_text("")
+    Path("lines/half.json").write_text('{"schema": ')
+    Path("lines/bad.json").write_text("{\n nothing}")
+    Path("lines/latin.json").write_bytes(b'{"a": "\xff"}')
+    told = run("convert", "lines", "--format", "csv", "--out", "files").stderr
+    for words in ("it is empty", "it ends too early", "not JSON from line 2, column 2 on", "it is not text in UTF-8"):
+        assert words in told
+    for words in ("Expecting", "codec", "Errno", "char "):
+        assert words not in told
+    told = refused("convert", "lines", "--format", "csv", "--out", "files", "--calibration", "none.yaml")
+    assert told == "linegroup: Cannot read the calibration none.yaml: No such file or directory.\n"
+
+
 def test_predict_as_json(picture):
     tree = json.loads(ok("predict", picture, "--out", "lines", "--json", *COLOUR).stdout)
     (done,) = tree["done"]
@@ -469,6 +569,18 @@ def test_evaluate_prints_methods_side_by_side(shards, artifact):
     assert cv2.imread("report/examples.png") is not None
     report = json.loads(Path("report/report.json").read_text(encoding="utf-8"))
     assert report["model"] == {"name": "linegroup", "version": "v1"}
+
+
+def test_the_table_fits_a_terminal(shards):
+    """Methods, names of scores and intervals whole in 80 columns; with more methods the means alone."""
+    told = ok("evaluate", "--data", shards, *COLOUR).stdout
+    more = ok("evaluate", "--data", shards, *COLOUR, "--against", "link", "--against", "kmeans").stdout
+    for text in (told, more):
+        assert "…" not in text
+        assert "crossing_recall ↑" in text
+        assert max(len(row.rstrip()) for row in text.splitlines()) <= 80
+    assert "–1.0" in told
+    assert "–1.0" not in more.split("ARI by tag")[0]
 
 
 def test_evaluate_as_json(shards):

@@ -46,6 +46,9 @@ def test_dates():
     x = calibrate(record).values(np.array([[50.0, 0]]))[0, 0]
     assert x == pytest.approx(seconds_of("2024-01-06"), abs=1e-3)
     assert date_of(seconds_of("2024-01-06")) == "2024-01-06T00:00:00Z"
+    assert date_of(1.0009999) == "1970-01-01T00:00:01.001Z", "rounded as in Parquet"
+    with pytest.raises(UserError, match="years 1 to 9999"):
+        date_of(1e12)
     assert seconds_of("2024-01-06T01:00:00+01:00") == seconds_of("2024-01-06")
 
 
@@ -129,7 +132,41 @@ def test_steps_stay_within_each_part():
 
 def test_steps_where_a_curve_turns_back():
     series = series_of(line((50, 400), (250, 250), (130, 100)), calibrate(upright()), parse_sampling("step=1"))
-    np.testing.assert_allclose(series.x, (0, 1, 2, 3, 4, 5, 5, 4, 3, 2))
+    np.testing.assert_allclose(series.x, (0, 1, 2, 3, 4, 5, 4, 3, 2))
+
+
+SPURS = {
+    "upwards": [(250, 400), (250.3, 380), (250, 400)],
+    "forwards": [(250, 400), (262, 396), (250, 400)],
+    "backwards": [(250, 400), (238, 396), (250, 400)],
+}
+
+
+@pytest.mark.parametrize("name", SPURS)
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_spur_gives_no_second_value(name, way):
+    """The main run is read: along it y is 0 everywhere."""
+    points = [(50, 400), *SPURS[name], (450, 400)][::way]
+    series = series_of(line(*points), calibrate(upright()), parse_sampling("step=0.25"))
+    np.testing.assert_allclose(series.x, np.arange(0, 10.01, 0.25)[::way], atol=1e-9)
+    np.testing.assert_allclose(series.y, 0, atol=1e-9)
+
+
+def test_parts_that_overlap_a_little_give_no_second_value():
+    """The longer one is read there, whatever their order."""
+    parts = [(50, 400), (262, 400), (250, 370), (450, 370), (80, 300), (90, 300)]
+    series = series_of(line(*parts, parts=(0, 2, 4)), calibrate(upright()), parse_sampling("step=0.1"))
+    x = np.round(series.x, 6)
+    assert len(np.unique(x)) == len(x) == 101
+    assert sorted(x) == list(np.round(np.arange(0, 10.05, 0.1), 6))
+    assert np.array(series.y)[x <= 5.3].max() == pytest.approx(0)
+
+
+def test_a_loop_has_all_its_values():
+    ring = [(150, 250), (250, 150), (350, 250), (250, 350)]
+    made = line(*ring, closed=True)
+    series = series_of(made, calibrate(upright()), parse_sampling("step=1"))
+    np.testing.assert_allclose(series.x, (3, 4, 5, 6, 7, 7, 6, 5, 4, 3))
 
 
 def test_so_many_points_by_length():

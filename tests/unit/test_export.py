@@ -164,6 +164,33 @@ def test_wide_csv_has_no_values_between_parts_nor_beyond_ends():
     np.testing.assert_allclose(float(at[1.0]["line_1"]), (50 - (50 - (13 - 5.25) / 25.25 * 39.25)) / 4, atol=1e-9)
 
 
+def test_wide_csv_has_one_row_for_each_x():
+    """Lines read at the same steps meet in the same rows, whatever the rounding."""
+    lines = (line(1, [(5.25, 50.0), (80.0, 20.0)]), line(2, [(7.5, 5.0), (77.7, 8.0)]))
+    doc = with_series(document(lines), calibrate(axes()), parse_sampling("step=0.1"))
+    found = rows(written("csv_wide", doc))
+    assert len({row["x"] for row in found}) == len(found)
+    both = [row for row in found if row["line_1"] and row["line_2"]]
+    assert len(both) == 87
+
+
+def test_wide_csv_where_a_line_turns_back():
+    """The longest run in x stands, of equal ones the first; `csv` has both."""
+    lines = (
+        line(1, [(10.0, 30.0), (70.0, 30.0), (30.0, 50.0)]),
+        line(2, [(20.0, 40.0), (40.0, 20.0), (60.0, 40.0), (40.0, 55.0)], closed=True),
+    )
+    found = rows(written("csv_wide", document(lines)))
+    assert {row["line_1"] for row in found if row["line_1"]} == {"30"}
+    assert [(row["x"], row["line_2"]) for row in found if row["line_2"]][1::2] == [("30", "30"), ("60", "40")]
+
+
+def test_wide_csv_is_straight_on_logarithmic_axes():
+    lines = (line(1, [(5.0, 50.0), (85.0, 10.0)]), line(2, [(45.0, 50.0)]))
+    found = rows(written("csv_wide", with_series(document(lines), calibrate(axes("log10", "log10")))))
+    assert [(float(row["x"]), float(row["line_1"])) for row in found] == [(1, 1), (10, 10), (100, 100)]
+
+
 def test_parquet_has_the_rows_of_the_csv():
     doc = with_series(document(), calibrate(axes("date")))
     table = pq.read_table(io.BytesIO(written("parquet", doc)))

@@ -376,7 +376,7 @@ def test_strict_fails_after_naming_the_rejects(own_charts, tmp_path, reference):
     good = {number: (own_charts / f"images/{number}.png").read_bytes() for number in (4, 7)}
     damage(own_charts)
     out = tmp_path / "out"
-    with pytest.raises(UserError, match=r'2 records were rejected.*"image_id": 4.*rejects\.jsonl'):
+    with pytest.raises(UserError, match=r"2 records were rejected.*'4\.png'.*rejects\.jsonl"):
         make_shards_serial(job_for(own_charts, out, strict=True))
     assert not (out / MANIFEST).exists()
     assert len((out / REJECTS).read_text().splitlines()) == 2
@@ -545,7 +545,10 @@ def test_what_was_rejected_is_looked_at_again(charts, tmp_path):
     """Pictures that were not there, or another folder: an unfinished job does not keep its rejects."""
     nothing = tmp_path / "nothing"
     nothing.mkdir()
-    with pytest.raises(UserError, match="no usable picture"):
+    with pytest.raises(UserError, match="no usable picture") as refused:
         make_shards_serial(ShardJob(annotations=charts / "a.json", images=nothing, out=tmp_path / "out"))
+    assert f"looked for in {nothing} (--images)" in str(refused.value)
+    assert ".png': No such file" in str(refused.value)
+    assert "{" not in str(refused.value)
     manifest = make_shards_serial(job_for(charts, tmp_path / "out"))
     assert (manifest.samples, manifest.rejects) == (CHARTS, 0)

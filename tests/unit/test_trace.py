@@ -1,3 +1,6 @@
+import itertools
+
+import cv2
 import numpy as np
 import pytest
 
@@ -5,6 +8,7 @@ from linegroup.geometry import distance_to_polyline, resample
 from linegroup.sample import Instance, Sample
 from linegroup.targets import line_pixels
 from linegroup.testing import chart_sample, dashed_line, random_sample, unpng
+from linegroup.vectors.shortening import shortened
 from linegroup.vectors.trace import trace
 
 
@@ -100,3 +104,95 @@ def test_a_dash_hardly_longer_than_thick_is_not_lost():
     ys, xs = np.nonzero(unpng(sample.image).min(axis=2) < 128)
     found = trace(xs, ys).points
     assert distance_to_polyline(np.stack([xs, ys], axis=1).astype(float), found).max() < 3
+
+
+def traced_ink(*shapes, size=(200, 300)):
+    """Ink of polylines two pixels thick, traced."""
+    image = np.zeros(size, np.uint8)
+    for points in shapes:
+        cv2.polylines(image, [np.array(points, np.int32)], False, 255, 2)
+    return trace(*np.nonzero(image)[::-1])
+
+
+def parts_of(found):
+    return np.split(found.points, list(found.parts[1:]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_parts_stand_in_their_order_along_the_line(seed):
+    """Pieces of all lengths, gaps of all widths: some are interruptions, some not."""
+    rng = np.random.default_rng(seed)
+    lengths, gaps = rng.integers(3, 60, 12), rng.integers(6, 45, 12)
+    starts = 10 + np.cumsum(lengths + gaps) - lengths
+    pieces = [np.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+    found = traced_ink(*(np.stack([x, 100 + 50 * np.sin(x / 60)], axis=1) for x in pieces), size=(200, 1400))
+    assert (np.diff(found.points[:, 0]) > -1).all()
+    assert np.ptp(found.points[:, 0]) > starts[-1] - starts[0]
+
+
+def test_parts_of_a_line_that_turns_back():
+    """By x alone the two branches would be mixed."""
+    upper = [[(20, 30), (150, 30)], [(190, 30), (260, 50)]]
+    lower = [[(264, 90), (200, 120)], [(150, 120), (20, 120)]]
+    found = traced_ink(*upper, *lower)
+    middles = [np.ptp(part, axis=0) / 2 + part.min(axis=0) for part in parts_of(found)]
+    wanted = [np.mean(part, axis=0) for part in upper + lower]
+    assert np.abs(np.array(middles) - wanted).max() < 4
+
+
+def test_what_lies_beside_a_line_comes_last():
+    """Leftovers of what it crosses would tear it apart, or be jumped to and back from."""
+    bits = [[(60, 70), (60, 76)], [(140, 128), (146, 128)], [(200, 60), (204, 64)]]
+    found = traced_ink([(10, 100), (290, 104)], *bits)
+    first, *others = parts_of(found)
+    assert (first[0, 0], first[-1, 0]) == (pytest.approx(10, abs=1.5), pytest.approx(290, abs=1.5))
+    assert np.abs(first[:, 1] - 102).max() < 4
+    assert [round(part[:, 0].mean(), -1) for part in others] == [60, 140, 200]
+
+
+@pytest.mark.parametrize(
+    ("points", "first"),
+    [
+        ([(20, 150), (150, 20), (280, 100)], (20, 150)),
+        ([(280, 100), (150, 20), (20, 150)], (20, 150)),
+        ([(150, 20), (40, 60), (200, 180)], (150, 20)),
+        ([(100, 180), (104, 20)], (104, 20)),
+        ([(104, 180), (100, 20)], (100, 20)),
+        ([(100, 150), (200, 100), (100, 50)], (100, 50)),
+    ],
+)
+def test_where_an_open_line_begins(points, first):
+    """At its left end; where the ends lie above each other, at the upper one."""
+    found = traced_ink(points)
+    assert np.abs(found.points[0] - first).max() < 2
+
+
+def test_where_a_ring_begins():
+    angle = np.linspace(0, 2 * np.pi, 90)
+    found = traced_ink(np.stack([150 + 90 * np.cos(angle), 100 + 60 * np.sin(angle)], axis=1))
+    assert found.closed
+    assert found.points[0, 0] == found.points[:, 0].min()
+    quarter = found.points[len(found.points) // 4]
+    assert quarter[1] < 60, "clockwise: over the top"
+
+
+def test_shortened_ways():
+    """The same ways, never longer than they were; of few, mostly as short as the best of all orders."""
+    rng = np.random.default_rng(0)
+    every = list(itertools.product(itertools.permutations(range(4)), itertools.product((False, True), repeat=4)))
+    ratios = []
+    for _ in range(60):
+        ends = rng.uniform(0, 100, (4, 2, 2))
+        order, turned = shortened(ends, np.arange(4), np.zeros(4, dtype=bool))
+        assert sorted(order) == list(range(4))
+        found = between(ends, order, turned)
+        assert found <= between(ends, range(4), [False] * 4) + 1e-9
+        ratios.append(found / min(between(ends, *choice) for choice in every))
+    assert np.median(ratios) == pytest.approx(1)
+    assert np.mean(ratios) < 1.1
+
+
+def between(ends, order, turned):
+    """How far it is from each way to the next, in sum."""
+    way = [ends[k][::-1] if back else ends[k] for k, back in zip(order, turned, strict=True)]
+    return sum(np.hypot(*(b[0] - a[1])) for a, b in itertools.pairwise(way))

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from linegroup.vectors.calibration import date_of
+from linegroup.vectors.calibration import SCALES, Scale, date_of
 from linegroup.vectors.export.base import ExportOptions, Picture
+from linegroup.vectors.runs import by_width, runs_of
 from linegroup.wire import LineRecord, LinesDocument
 
 Values = NDArray[np.float64]
@@ -31,13 +32,16 @@ def csv_long(pictures: list[Picture], _options: ExportOptions) -> bytes:
 def csv_wide(pictures: list[Picture], _options: ExportOptions) -> bytes:
     """The first column is x, the others are y of line 1, 2, …; empty where a line has no value there.
 
-    The common x are those of all lines' points. Between its points a line is straight; between its parts and
-    beyond its ends it has no value. Where a line has several values at one x (it turns back), the mean stands.
+    The common x are those of all lines' points, each once. Between its points a line is straight in the picture;
+    between its parts and beyond its ends it has no value. A cell holds one value: where a line turns back and has
+    several, that of its longest run in x (of equal ones the first) stands; `csv_long` has all of them.
     """
     document = pictures[0].document
     series = [_values(line) for line in document.lines]
+    series = [(_as_shown(x, document, "x"), y, parts) for x, y, parts in series]
     grid = np.unique(np.concatenate([np.zeros(0), *(x for x, _, _ in series)]))
-    columns = [_at(grid, x, y, parts) for x, y, parts in series]
+    along, up = _scale(document, "x").forward, _scale(document, "y")
+    columns = [up.back(_at(along(grid), along(x), up.forward(y), parts)) for x, y, parts in series]
     show_x, show_y = _shown(document, "x"), _shown(document, "y")
     head = ["x", *(f"line_{line.id}" for line in document.lines)]
     rows = [
@@ -67,7 +71,7 @@ def parquet(pictures: list[Picture], _options: ExportOptions) -> bytes:
     arrays = {name: pa.array(columns[name], type=kind) for name, kind in types.items()}
     for name in ("x", "y"):
         if any(_is_date(picture.document, name) for picture in pictures):
-            moments = (np.array(columns[name]) * 1e3).round().astype(np.int64)
+            moments = np.rint(1e3 * np.array(columns[name])).astype(np.int64)
             arrays[name] = pa.array(moments, type=pa.timestamp("ms", tz="UTC"))
         else:
             arrays[name] = pa.array(columns[name], type=pa.float64())
@@ -103,21 +107,25 @@ def _part_numbers(parts: tuple[int, ...], count: int) -> list[int]:
 
 
 def _at(grid: Values, x: Values, y: Values, parts: tuple[int, ...]) -> Values:
-    """Y `(g,)` of a line at the grid; NaN where it has none."""
-    total, count = np.zeros(len(grid)), np.zeros(len(grid))
-    for a, b in pairwise((*parts, len(x))):
-        turns = np.flatnonzero(np.diff(np.sign(np.diff(x[a:b]))) != 0) + 1
-        cuts = [0, *turns.tolist(), b - a - 1]
-        seen = np.zeros(len(grid), dtype=np.bool_)
-        for first, last in pairwise(cuts) if b - a > 1 else [(0, 0)]:
-            xs, ys = x[a + first : a + last + 1], y[a + first : a + last + 1]
-            xs, ys = (xs, ys) if xs[0] <= xs[-1] else (xs[::-1], ys[::-1])
-            # The point of a turn counts once.
-            inside = (grid >= xs[0]) & (grid <= xs[-1]) & ~(seen & ((grid == xs[0]) | (grid == xs[-1])))
-            total[inside] += np.interp(grid[inside], xs, ys)
-            count[inside] += 1
-            seen |= inside
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    """Y `(g,)` of a line at the grid; NaN where it has none. All as it lies in the picture: logarithms on such axes."""
+    column = np.full(len(grid), np.nan)
+    curves = [(x[a:b], y[a:b, None]) for a, b in pairwise((*parts, len(x)))]
+    # The longest run is written last, over the others.
+    for run in reversed(by_width(runs_of(curves))):
+        read = run.is_read(grid)
+        column[read] = run.at(grid[read])[:, 0]
+    return column
+
+
+def _scale(document: LinesDocument, name: str) -> Scale:
+    return SCALES["linear" if document.calibration is None else getattr(document.calibration, name).scale]
+
+
+def _as_shown(values: Values, document: LinesDocument, name: str) -> Values:
+    """Values as they are written: those that differ in rounding only are the same."""
+    if _is_date(document, name):
+        return np.round(values, 3)
+    return np.array([float(_number(value)) for value in values.tolist()])
 
 
 def _is_date(document: LinesDocument, name: str) -> bool:
