@@ -7,7 +7,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ray.tune.search.optuna import OptunaSearch
 from linegroup.distributed.search_outcome import WHOLE
 from linegroup.distributed.search_state import STATE, TRIALS, claim_folder, find_state, forget
 from linegroup.distributed.search_trial import run_trial
+from linegroup.environment import default_variables
 from linegroup.errors import UserError
 from linegroup.tuning.plans import SearchPlan
 
@@ -122,16 +123,9 @@ def private_cpus(plan: SearchPlan) -> int:
     return max(os.cpu_count() or 1, math.ceil(plan.settings.cpus))
 
 
-@contextlib.contextmanager
-def tune_environment() -> Iterator[None]:
-    """Tune's settings for the length of a search; what the user has set stays as it is."""
-    added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
+def tune_environment() -> contextlib.AbstractContextManager[None]:
+    """Tune's settings for the length of a search."""
+    return default_variables(_ENVIRONMENT)
 
 
 def _trainable(plan: SearchPlan, parent: str | None) -> Callable[[dict[str, Any]], None]:

@@ -21,6 +21,7 @@ from ray.data import DataContext
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
+from linegroup.environment import default_variables
 from linegroup.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,9 @@ FEW_RESTARTS: Mapping[str, Any] = MappingProxyType({"max_restarts": 3, "max_task
 
 _KNOCK_SECONDS = 10
 _SMALLEST_STORE = 80 * 2**20
+_WRITTEN = ("RAY_AUTH_MODE",)
+"""What Ray itself writes into the environment."""
+
 _PRIVATE = {
     # Workers decode picture after picture: keep freed memory, as new pages cost up to a third of their time (glibc).
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
@@ -99,7 +103,10 @@ def _private(num_cpus: int | None, object_store_memory: int, dashboard: bool, lo
     # Unix sockets lie below this folder and their paths may have 107 characters at most: keep it short.
     folder = Path(tempfile.mkdtemp(prefix="lg-", dir="/tmp" if Path("/tmp").is_dir() else None))
     try:
-        with _environment(**_PRIVATE, **_token()), _logger_level("ray._private.authentication", logging.ERROR):
+        with (
+            default_variables(_PRIVATE | _token(), _WRITTEN),
+            _logger_level("ray._private.authentication", logging.ERROR),
+        ):
             try:
                 ray.init(
                     address=LOCAL,
@@ -127,7 +134,7 @@ def _private(num_cpus: int | None, object_store_memory: int, dashboard: bool, lo
 
 @contextlib.contextmanager
 def _joined(address: str) -> Iterator[None]:
-    with _environment(RAY_USAGE_STATS_ENABLED="0"):
+    with default_variables({"RAY_USAGE_STATS_ENABLED": "0"}, _WRITTEN):
         try:
             _knock(address)
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
@@ -167,21 +174,6 @@ def _quiet_data() -> Iterator[None]:
     finally:
         for name, value in before.items():
             setattr(context, name, value)
-
-
-@contextlib.contextmanager
-def _environment(**wanted: str) -> Iterator[None]:
-    """Set what the caller's environment leaves open; Ray's processes inherit it, later ones do not."""
-    before = {name: os.environ.get(name) for name in (*wanted, "RAY_AUTH_MODE")}
-    os.environ.update({name: value for name, value in wanted.items() if before[name] is None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

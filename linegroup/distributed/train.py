@@ -8,7 +8,6 @@ starts a new group, which goes on from the last checkpoint. Where the machines s
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
@@ -32,6 +31,7 @@ from linegroup.config import Config, RayConfig
 from linegroup.distributed.feed import ray_batches
 from linegroup.distributed.session import start_ray
 from linegroup.distributed.stored import fetch, local_step, newest_stored, open_stored, run_name
+from linegroup.environment import default_variables
 from linegroup.errors import UserError
 from linegroup.training.artifact import copy_artifact
 from linegroup.training.checkpoint import BEST, LAST
@@ -91,7 +91,7 @@ def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult
     total = run_length(config, config.ray.num_workers)
     with (
         tracked(config) as tracker,
-        _environment(),
+        default_variables(_ENVIRONMENT),
         start_ray(config.ray.address, _cpus(config.ray)),
         follow(Path(config.training.out), total, bar=bar),
     ):
@@ -268,15 +268,3 @@ def _explain(error: ray.train.TrainingFailedError, out: Path) -> UserError:
     return UserError(
         f"Training stopped: {' '.join(last)} Run the same command again to go on from the last checkpoint in {out}."
     )
-
-
-@contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """Ray Train's settings for the length of a run; what the user has set stays as it is."""
-    added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)

@@ -507,7 +507,7 @@ def join_chains(
         if 2 * start not in mate and 2 * start + 1 not in mate:
             joined.append(chain)
             continue
-        forward, backward = _walk(2 * start + 1, mate, seen), _walk(2 * start, mate, seen)
+        forward, backward = walk(2 * start + 1, mate, seen), walk(2 * start, mate, seen)
         row = [end ^ 1 for end in reversed(backward)] + [2 * start, *forward]
         ring = mate.get(row[0]) == row[-1] ^ 1
         met = [frozenset((a ^ 1, b)) in meeting for a, b in pairwise(row)]
@@ -515,8 +515,14 @@ def join_chains(
     return joined
 
 
-def _walk(leaving: int, mate: dict[int, int], seen: list[bool]) -> list[int]:
-    """The ends at which one chain after the other is entered, leaving the first at `leaving`."""
+def walk(leaving: int, mate: dict[int, int], seen: list[bool]) -> list[int]:
+    """The ends at which one chain after the other is entered, leaving the first at `leaving`.
+
+    Args:
+        leaving: An end: 2k is the first one of number k, 2k + 1 its last.
+        mate: The end that each linked one is linked to.
+        seen: By number; those that are entered are marked.
+    """
     entered = []
     while leaving in mate and not seen[mate[leaving] // 2]:
         entered.append(mate[leaving])

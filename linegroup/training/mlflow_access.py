@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from linegroup.config import TrackingConfig
+from linegroup.environment import default_variables
 from linegroup.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,16 +102,9 @@ def explained(uri: str, way_out: str = "") -> Iterator[None]:
         raise UserError(f"MLflow at {public_uri(uri)}: {first_line(error)} {advice}") from error
 
 
-@contextlib.contextmanager
-def quiet_environment() -> Iterator[None]:
-    """MLflow's variables for the length of a call; what the user has set stays as it is."""
-    added = [name for name in _QUIET if name not in os.environ]
-    os.environ.update({name: _QUIET[name] for name in added})
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
+def quiet_environment() -> contextlib.AbstractContextManager[None]:
+    """MLflow's variables for the length of a call."""
+    return default_variables(_QUIET)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from linegroup.grouping.chains import Chain
+from linegroup.grouping.chains import Chain, walk
 from linegroup.vectors.shortening import shortened
 
 Points = NDArray[np.float64]
@@ -71,7 +71,7 @@ def _join(rows: list[Row], links: list[tuple[int, int]]) -> tuple[list[Row], lis
         if seen[start]:
             continue
         seen[start] = True
-        forward, backward = _walk(2 * start + 1, mate, seen), _walk(2 * start, mate, seen)
+        forward, backward = walk(2 * start + 1, mate, seen), walk(2 * start, mate, seen)
         entered = [end ^ 1 for end in reversed(backward)] + [2 * start, *forward]
         # Two linked at both ends are no ring.
         ring = len(entered) > 2 and mate.get(entered[0]) == entered[-1] ^ 1
@@ -81,13 +81,3 @@ def _join(rows: list[Row], links: list[tuple[int, int]]) -> tuple[list[Row], lis
         joined.append(row)
         kept += [entered[0], entered[-1] ^ 1]
     return joined, kept, ring
-
-
-def _walk(leaving: int, mate: dict[int, int], seen: list[bool]) -> list[int]:
-    """The ends at which one row after the other is entered, leaving the first at `leaving`."""
-    entered = []
-    while leaving in mate and not seen[mate[leaving] // 2]:
-        entered.append(mate[leaving])
-        seen[entered[-1] // 2] = True
-        leaving = entered[-1] ^ 1
-    return entered

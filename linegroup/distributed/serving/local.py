@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import socket
 import threading
@@ -19,6 +18,7 @@ from linegroup.distributed.serving.application import APP, application
 from linegroup.distributed.serving.arguments import ServiceArguments
 from linegroup.distributed.serving.proxied import PROXY_MIDDLEWARES, PROXY_SETTING
 from linegroup.distributed.session import start_ray
+from linegroup.environment import default_variables
 from linegroup.errors import UserError
 from linegroup.serving.access import LOOPBACK_HOSTS
 from linegroup.serving.settings import ServiceSettings
@@ -116,17 +116,13 @@ def wait_for_end() -> None:
 def quiet_serve() -> Iterator[None]:
     """No notes of Serve's own in this process; threads of replicas that wait sleep; the proxy gives plain ids."""
     logger = logging.getLogger("ray.serve")
-    level, before = logger.level, {name: os.environ.get(name) for name in _ENVIRONMENT}
+    level = logger.level
     logger.setLevel(logging.ERROR)
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     try:
-        yield
+        with default_variables(_ENVIRONMENT):
+            yield
     finally:
         logger.setLevel(level)
-        for name, old in before.items():
-            if old is None:
-                os.environ.pop(name, None)
 
 
 def _reason(error: Exception) -> str:
