@@ -99,6 +99,9 @@ class ModelConfig(Section):
     light_page: bool = Setting(
         False, description="Show pictures that are mostly dark as their negatives: dark pages are rare in training."
     )
+    foreground_scales: tuple[Annotated[float, Setting(gt=0, lt=1)], ...] = Setting(
+        (), description="In use, look for the foreground in the picture at these sizes too: more of it is seen at once."
+    )
     norm: Literal["batch", "none"] = "batch"
     heads: tuple[str, ...] = ("embedding", "foreground")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from linegroup.config import LossConfig, ModelConfig
 from linegroup.errors import UserError
 from linegroup.heads import Head, build_head
 from linegroup.sample import Maps
+from linegroup.views import agreed, smaller
 
 if TYPE_CHECKING:
     from linegroup.batches import Batch
@@ -105,7 +107,7 @@ class LineModel(nn.Module):
 
         Runs in evaluation mode and leaves every part in the mode it was in. A head that the model lacks
         leaves its map neutral: an embedding with D = 0, a foreground of ones, no crossings, no
-        directions.
+        directions. With `foreground_scales` the foreground is what is said in all sizes together.
 
         Args:
             pixels: The picture.
@@ -115,9 +117,15 @@ class LineModel(nn.Module):
             UserError: the picture has another shape or type.
         """
         check_picture(pixels)
+        found = self._maps(pixels, check)
+        others = [self._maps(smaller(pixels, scale), check).foreground for scale in self._scales]
+        return replace(found, foreground=agreed(found.foreground, others))
+
+    def _maps(self, pixels: NDArray[np.uint8], check: Callable[[], None] | None) -> Maps:
+        """Of a picture in one size; see `maps`."""
         height, width = pixels.shape[:2]
         if self.config.coordinates or height * width <= LARGEST:
-            return self.maps_of([pixels])[0]
+            return self._maps_of([pixels])[0]
         pixels = self._shown(pixels[None])[0]
 
         def tiles() -> Iterator[tuple[_Tile, dict[str, NDArray[np.float32]]]]:
@@ -130,7 +138,7 @@ class LineModel(nn.Module):
             return Maps(**_joined(tiles(), (height, width)))
 
     def maps_of(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Maps]:
-        """What the model says of each of some pictures, in one pass and one piece; see `maps`.
+        """What the model says of each of some pictures, in one pass for each size and one piece; see `maps`.
 
         Args:
             pictures: `(h, w, 3) uint8` RGB each. Smaller ones are padded to the largest sides, and the padding masked:
@@ -141,6 +149,15 @@ class LineModel(nn.Module):
         """
         for pixels in pictures:
             check_picture(pixels)
+        found = self._maps_of(pictures)
+        others = [self._maps_of([smaller(p, scale) for p in pictures]) for scale in self._scales]
+        return [
+            replace(maps, foreground=agreed(maps.foreground, [other[i].foreground for other in others]))
+            for i, maps in enumerate(found)
+        ]
+
+    def _maps_of(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Maps]:
+        """Of pictures in one size each; see `maps_of`."""
         with evaluating(self), torch.inference_mode():
             return [Maps(**found) for found in self._decoded([self._shown(pixels[None])[0] for pixels in pictures])]
 
@@ -185,6 +202,10 @@ class LineModel(nn.Module):
             return pictures
         dark = np.median(pictures[:, ::2, ::2], axis=(1, 2, 3)) < 128
         return np.where(dark[:, None, None, None], 255 - pictures, pictures)
+
+    @property
+    def _scales(self) -> tuple[float, ...]:
+        return self.config.foreground_scales if "foreground" in self.heads else ()
 
     @property
     def device(self) -> torch.device:

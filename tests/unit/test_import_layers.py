@@ -18,7 +18,7 @@ STOREYS = [
     ["geometry", "images"],
     ["sources", "targets", "testing"],
     ["shards", "manifest", "augment", "plans", "batches"],
-    ["backbones", "losses", "heads"],
+    ["backbones", "losses", "heads", "views"],
     ["model"],
     ["grouping"],
     ["vectors", "metrics", "pictures"],

@@ -146,6 +146,36 @@ def test_tiles_answer_as_the_whole_picture(size, monkeypatch):
     assert not np.allclose(model.maps(pixels).embedding, whole.embedding, atol=1e-3) or size[1] < 48
 
 
+def test_the_foreground_is_looked_for_in_several_sizes(monkeypatch):
+    torch.manual_seed(0)
+    heads = ("embedding", "foreground", "crossing")
+    plain, scaled = build(heads=heads), build(heads=heads, foreground_scales=(0.5, 0.3))
+    scaled.load_state_dict(plain.state_dict())
+    pixels = chart(61, 90)[0]
+    alone, together = plain.maps(pixels), scaled.maps(pixels)
+    views = [alone.foreground]
+    for height, width in ((30, 45), (18, 27)):
+        view = plain.maps(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)).foreground
+        views.append(cv2.resize(view, (90, 61), interpolation=cv2.INTER_LINEAR))
+    expected = torch.tensor(np.array(views)).logit().mean(dim=0).sigmoid().numpy()
+    np.testing.assert_allclose(together.foreground, expected, atol=1e-5)
+    assert not np.allclose(together.foreground, alone.foreground, atol=1e-3)
+    for name in ("embedding", "crossing"):
+        assert np.array_equal(getattr(together, name), getattr(alone, name))
+    for maps, other in zip(
+        scaled.maps_of([pixels, chart(30, 40)[0]]), (together, scaled.maps(chart(30, 40)[0])), strict=True
+    ):
+        np.testing.assert_allclose(maps.foreground, other.foreground, atol=1e-5)
+    monkeypatch.setattr(linegroup.model, "LARGEST", 1000)
+    monkeypatch.setattr(linegroup.model, "TILE", 48)
+    np.testing.assert_allclose(scaled.maps(pixels).foreground, together.foreground, atol=1e-5)
+
+
+def test_the_smallest_pictures_and_no_foreground_in_several_sizes():
+    assert build(foreground_scales=(0.1,)).maps(chart(1, 3)[0]).foreground.shape == (1, 3)
+    assert (build(heads=("embedding",), foreground_scales=(0.5,)).maps(chart(6, 7)[0]).foreground == 1).all()
+
+
 @pytest.mark.parametrize("name", sorted(HEADS))
 def test_a_missing_head_leaves_its_map_neutral(name):
     maps = build(heads=(name,)).maps(chart(6, 7)[0])
