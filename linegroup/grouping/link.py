@@ -28,6 +28,10 @@ EDGE, BESIDE, FAR = 2.0, 1.5, 3.0
 ALONE = 0.8
 """An ink that holds this share of all is likely to be that of several lines."""
 
+SURE, CROWDED, ODD = 0.5, 0.08, 0.2
+"""Where candidates are more than the second share of a picture, or a model is as sure as the first of less than the
+third share of them, looks say little: paper, noise, filled areas or text are most of what is not page."""
+
 APART = 1.5
 """Distance of embeddings that are of two lines, where the configuration names no margin."""
 
@@ -41,8 +45,8 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
 
     Without a model the candidates are everything that is not page (`non_background`), and what carries the lines
     of a chart goes first: axes, frame and grid, filled areas, text, legend keys. With a model the candidates are
-    its foreground, or all ink, of which the foreground says what is likely; and its embeddings and tangents, where it
-    has them, tell which ends go on in each other.
+    its foreground, or all ink, of which the foreground says what is likely, and where looks say little what there is;
+    and its embeddings and tangents, where it has them, tell which ends go on in each other.
     """
     field = workspace.field
     if not len(field):
@@ -51,6 +55,12 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
     likely = field.foreground >= config.foreground_threshold
     if likely.all() and learned:
         return _group(field, foreground_inks(field), _looks(field, config), config)
+    if learned and not likely.all() and _looks_say_little(field):
+        order = np.flatnonzero(field.foreground >= max(SURE, config.foreground_threshold))
+        if not len(order):
+            return empty_groups(len(field))
+        part = _part(field, order)
+        return _as_it_was(_group(part, foreground_inks(part), _looks(part, config), config), order, len(field))
     order = np.arange(len(field))
     slope, lean = find_skew(field.mask)
     if slope or lean:
@@ -58,7 +68,13 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
         likely = likely[order]
     inks = chart_inks(field) if likely.all() else likely_inks(field, likely)
     looks = _looks(field, config) if learned else None
-    return _as_it_was(_group(field, inks, looks, config), order)
+    return _as_it_was(_group(field, inks, looks, config), order, len(field))
+
+
+def _looks_say_little(field: Field) -> bool:
+    height, width = field.size
+    sure = np.count_nonzero(field.foreground >= SURE)
+    return bool(len(field) > CROWDED * height * width or sure < ODD * len(field))
 
 
 def _looks(field: Field, config: GroupingConfig) -> Looks:
@@ -121,9 +137,22 @@ def _believed(field: Field, config: GroupingConfig) -> Mask:
     return mask
 
 
-def _as_it_was(groups: Groups, order: NDArray[np.int64]) -> Groups:
-    """The groups of a straightened field, candidate by candidate as the field had them before."""
-    labels = np.zeros(len(order), dtype=np.int64)
+def _part(field: Field, order: NDArray[np.int64]) -> Field:
+    """Some of a field's candidates."""
+    return replace(
+        field,
+        positions=field.positions[order],
+        features=field.features[order],
+        foreground=field.foreground[order],
+        colour=field.colour[order],
+        crossing=field.crossing[order],
+        tangent=field.tangent[order],
+    )
+
+
+def _as_it_was(groups: Groups, order: NDArray[np.int64], count: int) -> Groups:
+    """The groups of a straightened field, or of a part of one, candidate by candidate as all `count` were before."""
+    labels = np.zeros(count, dtype=np.int64)
     labels[order] = groups.labels
     back = number_lines(labels - 1, labels > 0)
     renamed = np.zeros(groups.count + 1, dtype=np.int32)

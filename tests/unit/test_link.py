@@ -217,3 +217,16 @@ def test_a_thin_line_on_subpixels_is_one():
     labels = with_maps(pixels, pixels.min(axis=2) < 240, "non_background", foreground_threshold=0.15)
     assert labels.max() == 1
     assert labels[strong].mean() > 0.9
+
+
+def test_where_most_ink_is_none_of_lines_the_model_says_what_is():
+    """Paper as dark as ink over a third of the page: looks would make lines of it."""
+    rng = np.random.default_rng(5)
+    pixels = np.full((200, 300, 3), 255, np.uint8)
+    pixels[rng.random((200, 300)) < 0.12] = 0
+    line = inked(np.array([[20.0, 60], [280, 150]]))
+    pixels[line] = 0
+    labels = with_maps(pixels, 0.9 * line, candidates="non_background", foreground_threshold=0.15)
+    assert np.array_equal(labels == 1, line)
+    assert np.array_equal(labels > 0, line)
+    assert not with_maps(pixels, 0.1 * line, candidates="non_background", foreground_threshold=0.15).any()
