@@ -18,6 +18,9 @@ TEMPORARY, REPLACED = ".tmp", ".old"
 _RANDOM = r"[a-z0-9_]{8}"
 """What `tempfile` puts into a name."""
 
+_open_temporaries: set[Path] = set()
+"""Those that this process is writing, for the case that it ends without unwinding."""
+
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     """Call `write` on a temporary file beside `path`, flush it to disk, then rename it to `path`.
@@ -31,6 +34,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
+    _open_temporaries.add(temporary)
     try:
         with _named(path), os.fdopen(handle, "wb") as stream:
             write(stream)
@@ -42,7 +46,16 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _open_temporaries.discard(temporary)
     sync_folder(path.parent)
+
+
+def remove_open_temporaries() -> None:
+    """Remove the temporary files that this process is writing, right before it ends without unwinding."""
+    for path in list(_open_temporaries):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -27,6 +27,7 @@ from linegroup.cli.export import (
 from linegroup.cli.inputs import check_out, stems_of
 from linegroup.cli.predict import Outcome
 from linegroup.errors import UserError
+from linegroup.interrupts import interrupts_held, safe_point
 
 if TYPE_CHECKING:
     from linegroup.vectors.export import Picture
@@ -87,9 +88,10 @@ def convert(
     outcome, pictures = Outcome(), []
     files, aside = _without_exports(_expand(inputs))
     stems = ["lines"] * len(files) if together else stems_of(files)
-    with progress_bar("Files") as show:
+    with progress_bar("Files") as show, interrupts_held():
         for number, (path, stem) in enumerate(zip(files, stems, strict=True)):
             show(number, len(files))
+            safe_point()
             name = plain(str(path))
             try:
                 picture = export.calibrated(_read(path, images))
@@ -105,7 +107,8 @@ def convert(
             written = {} if together else write_formats(made, out, stem)
             outcome.done.append({"input": name, "lines": len(picture.document.lines), **written})
     if pictures:
-        written = write_formats(make_formats(export, pictures), out, "lines")
+        with interrupts_held():
+            written = write_formats(make_formats(export, pictures), out, "lines")
         outcome.done = [{**entry, **written} for entry in outcome.done]
     if as_json:
         print_json({"out": plain(str(out)), **vars(outcome), "left_aside": [plain(str(path)) for path in aside]})

@@ -9,6 +9,7 @@ import typer
 
 from linegroup.cli.common import DeviceOption, JsonFlag, ModelOption, note, print_json, progress_bar
 from linegroup.cli.inputs import check_out
+from linegroup.interrupts import interrupts_held
 
 
 def evaluate(
@@ -48,7 +49,7 @@ def evaluate(
 
     if out is not None:
         check_out(out)
-    with progress_bar("Charts") as show:
+    with progress_bar("Charts") as show, interrupts_held():
         evaluation = score_model(
             data,
             model,

@@ -35,6 +35,7 @@ from linegroup.cli.export import (
 )
 from linegroup.cli.inputs import Input, check_out, collect
 from linegroup.errors import UserError
+from linegroup.interrupts import interrupts_held, safe_point
 
 if TYPE_CHECKING:
     from linegroup.predict import Prediction, Predictor
@@ -148,7 +149,8 @@ def predict(
     from linegroup.predict import Predictor
 
     count = choose_workers(workers, len(pictures))
-    predictor = Predictor.load(model, "cpu" if count else device, overrides or ())
+    with interrupts_held():
+        predictor = Predictor.load(model, "cpu" if count else device, overrides or ())
     if predictor.model is None and model is None:
         note(f"No model is packaged here: the {predictor.name} grouper, which has learned nothing.")
     task = Task(out, skip_existing, export)
@@ -175,11 +177,15 @@ class Task:
     export: Export
 
     def __call__(self, predictor: Predictor, picture: Input) -> Done:
-        """Do it.
+        """Do it; an interrupt comes before its files or after them, not among them.
 
         Raises:
             OSError: the output folder cannot be written (any more).
         """
+        with interrupts_held():
+            return self._do(predictor, picture)
+
+    def _do(self, predictor: Predictor, picture: Input) -> Done:
         from linegroup.predict import is_done
 
         name = plain(str(picture.path))
@@ -253,6 +259,7 @@ def _write(prediction: Prediction, picture: Input, out: Path, export: Export) ->
     from linegroup.vectors.export import Picture
 
     made = export.calibrated(Picture(prediction.document))
+    safe_point()
     written = {}
     if export.exporters:
         image = upright(made.document, picture.path.read_bytes())

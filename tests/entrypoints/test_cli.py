@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -452,6 +455,46 @@ def test_interrupted(picture, monkeypatch):
     result = run("predict", picture, "--out", "lines", *COLOUR)
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == "linegroup: Interrupted."
+
+
+@pytest.mark.parametrize("stage", ["make_field", "group_field", "write_bytes"])
+def test_interrupted_within_a_stage(picture, monkeypatch, stage):
+    """The stage ends first: an exception within compiled code may crash it. The files are all there, or none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    whole, ended = getattr(linegroup.predict, stage), []
+
+    def interrupted(*arguments):
+        if not ended:
+            signal.raise_signal(signal.SIGINT)
+        ended.append(whole(*arguments))
+        return ended[-1]
+
+    monkeypatch.setattr(linegroup.predict, stage, interrupted)
+    try:
+        result = run("predict", picture, "--out", "lines", *COLOUR)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "linegroup: Interrupted."
+    assert len(ended) == (1 if stage != "write_bytes" else 2)
+    assert len(list(Path().glob("lines/*"))) == (0 if stage != "write_bytes" else 3)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.11, 0.17])
+def test_ctrl_c_whenever_it_comes(picture, seconds):
+    for number in range(200):
+        shutil.copy(picture, f"copy{number}.png")
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"import sys; sys.argv = {['linegroup', 'predict', '.', '--out', 'lines', '--workers', '0']!r}\n"
+    code += "from linegroup.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(Path().glob("lines/*.json")):
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "linegroup: Interrupted.\n")
+    assert len(list(Path("lines").iterdir())) % 3 == 0
 
 
 def test_a_fault_of_ours_is_not_hidden(picture, monkeypatch):
