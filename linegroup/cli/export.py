@@ -77,7 +77,7 @@ class Export:
         Raises:
             UserError: a file is missing or damaged, or the sampling is unknown.
         """
-        from linegroup.vectors.calibration import read_calibration
+        from linegroup.vectors.calibration_file import read_calibration
         from linegroup.vectors.export import ExportOptions
         from linegroup.vectors.sampling import parse_sampling
 
