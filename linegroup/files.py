@@ -42,7 +42,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
             os.fsync(stream.fileno())
         # mkstemp makes private files; results are as readable as any file the user makes.
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        _rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -175,6 +175,14 @@ def _named(path: Path) -> Iterator[None]:
         if error.filename is None:
             error.filename = str(path)
         raise
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Errors name the file that is wanted; the temporary one says nothing to anybody."""
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def _write_all(stream: IO[bytes], content: bytes) -> None:

@@ -24,7 +24,7 @@ from linegroup.cli.export import (
     make_formats,
     write_formats,
 )
-from linegroup.cli.inputs import check_out, stems_of
+from linegroup.cli.inputs import check_free, check_out, stems_of
 from linegroup.cli.predict import Outcome
 from linegroup.errors import UserError
 from linegroup.interrupts import interrupts_held, safe_point
@@ -85,6 +85,8 @@ def convert(
         raise typer.BadParameter("--together makes one file of csv, parquet and coco only")
     export = Export.of(exporters, calibration, sampling, embed, world)
     check_out(out)
+    if together:
+        check_free(export.files(out, "lines"))
     outcome, pictures = Outcome(), []
     files, aside = _without_exports(_expand(inputs))
     stems = ["lines"] * len(files) if together else stems_of(files)
@@ -97,6 +99,7 @@ def convert(
                 picture = export.calibrated(_read(path, images))
                 # Also with --together: so the one that cannot be made is known.
                 made = make_formats(export, [picture])
+                check_free([] if together else export.files(out, stem))
             except UserError as error:
                 outcome.failed.append({"input": name, "error": plain(str(error))})
                 continue

@@ -33,7 +33,7 @@ from linegroup.cli.export import (
     upright,
     write_formats,
 )
-from linegroup.cli.inputs import Input, check_out, collect
+from linegroup.cli.inputs import Input, check_free, check_out, collect
 from linegroup.errors import UserError
 from linegroup.interrupts import interrupts_held, safe_point
 
@@ -194,12 +194,18 @@ class Task:
             return Done(skipped=name)
         before = self.export.beyond
         try:
+            check_free(self._files(picture.stem))
             prediction = predictor.predict_file(picture.path)
             files = _write(prediction, picture, self.out, self.export)
         except UserError as error:
             return Done(failed={"input": name, "error": plain(str(error))})
         record = {"input": name, "lines": prediction.groups.count, **files}
         return Done(done=record, beyond=self.export.beyond - before)
+
+    def _files(self, stem: str) -> list[Path]:
+        from linegroup.predict import DOCUMENT, LABELS, OVERLAY
+
+        return [*(self.out / f"{stem}{end}" for end in (DOCUMENT, LABELS, OVERLAY)), *self.export.files(self.out, stem)]
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from linegroup.cli import app
 from linegroup.cli.inputs import collect
 from linegroup.config import Config, GroupingConfig, ModelConfig
 from linegroup.errors import UserError
+from linegroup.files import write_bytes
 from linegroup.model import LineModel
 from linegroup.shards import load_manifest
 from linegroup.sources.coco import write_coco
@@ -285,15 +286,13 @@ def test_convert_together_does_the_others(picture):
 
 
 def test_predict_leaves_no_files_of_what_a_format_cannot_be_made_of(picture):
-    numbers = "{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 86400}], scale: date}"
+    late = "{points: [{pixel: [0, 200], value: 9999-01-01}, {pixel: [9, 200], value: 9999-12-31}], scale: date}"
     Path("axes.yaml").write_text(
-        AXES.replace("{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 10}]}", numbers)
+        AXES.replace("{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 10}]}", late)
     )
-    result = run("predict", picture, "--out", "lines", "--format", "csv,wpd", "--calibration", "axes.yaml", *COLOUR)
+    result = run("predict", picture, "--out", "lines", "--format", "svg,csv", "--calibration", "axes.yaml", *COLOUR)
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].endswith(
-        "wpd: The dates of the x axis must be given as text, such as 2024-05-31."
-    )
+    assert "csv: A date lies beyond the years 1 to 9999" in result.stderr.splitlines()[-1]
     assert not Path("lines").exists()
 
 
@@ -445,6 +444,36 @@ def test_disk_full_is_no_mistake_of_the_caller(picture, monkeypatch):
     result = run("predict", picture, "--out", "lines", *COLOUR)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("linegroup: lines/chart.labels.png: No space left")
+
+
+@pytest.mark.parametrize("name", ["chart.json", "chart.labels.png", "chart.csv"])
+def test_a_folder_where_a_file_is_to_be(picture, name):
+    """It is named, and nothing of that picture stays; the others are done."""
+    shutil.copy(picture, "other.png")
+    blocking = Path("lines", name)
+    blocking.mkdir(parents=True)
+    result = run("predict", picture, "other.png", "--out", "lines", "--format", "csv", *COLOUR)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"Left out: {picture}: {blocking} is a folder; choose another --out."
+    assert list(Path("lines").glob("chart.*")) == [blocking]
+    assert Path("lines/other.json").is_file()
+
+
+@pytest.mark.parametrize(("together", "name"), [((), "chart.coco.json"), (("--together",), "lines.coco.json")])
+def test_a_folder_where_convert_writes_a_file(picture, together, name):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    blocking = Path("files", name)
+    blocking.mkdir(parents=True)
+    result = run("convert", "lines/chart.json", "--format", "csv,coco", *together, "--out", "files")
+    assert result.exit_code == 2
+    assert f"{blocking} is a folder; choose another --out." in result.stderr
+    assert list(Path("files").iterdir()) == [blocking]
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError) as error:
+        write_bytes(tmp_path, b"")
+    assert error.value.filename == str(tmp_path)
 
 
 def test_interrupted(picture, monkeypatch):
