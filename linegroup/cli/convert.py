@@ -84,6 +84,7 @@ def convert(
     if together and any(not exporter.together for exporter in exporters):
         raise typer.BadParameter("--together makes one file of csv, parquet and coco only")
     export = Export.of(exporters, calibration, sampling, embed, world)
+    _check_images(images)
     check_out(out)
     if together:
         check_free(export.files(out, "lines"))
@@ -123,6 +124,14 @@ def convert(
     export.tell()
     tell_failures(outcome.failed, "document")
     raise typer.Exit(outcome.exit_code)
+
+
+def _check_images(images: Path | None) -> None:
+    if images is None or images.is_dir():
+        return
+    if images.exists():
+        raise UserError(f"{images} is a file; --images is the folder where the pictures are.")
+    raise UserError(f"There is no image folder {images}.")
 
 
 def _expand(inputs: list[Path]) -> list[Path]:

@@ -230,6 +230,8 @@ def test_convert_names_what_it_cannot_read(picture):
         (["--format", "csv", "--calibration", "none.json"], "none.json"),
         (["--format", "geojson", "--world", "chart.png"], "world file"),
         (["--format", "svg", "--together"], "--together"),
+        (["--format", "wpd", "--images", "none"], "There is no image folder none."),
+        (["--format", "wpd", "--images", "chart.png"], "chart.png is a file; --images is the folder"),
     ],
 )
 def test_convert_refuses(picture, words, expected):
