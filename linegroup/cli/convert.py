@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -185,7 +186,27 @@ def _read(path: Path, images: Path | None) -> Picture:
     try:
         document = from_json(content)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}{_instead(content)}") from None
     source = (images or path.parent) / Path(document.image.name).name if document.image.name else None
     image = source.read_bytes() if source is not None and source.is_file() else None
     return Picture(document, None if image is None else upright(document, image))
+
+
+def _instead(content: bytes) -> str:
+    """What to do about a JSON file that is no document but something known; "" for others."""
+    try:
+        tree = json.loads(content)
+    except ValueError:
+        return ""
+    if not isinstance(tree, dict):
+        return ""
+    if "datasetColl" in tree or "wpd" in tree:
+        return (
+            " It is the inner file of a WebPlotDigitizer project: give the .tar or .zip, which holds the picture, too."
+        )
+    if tree.get("schema") == "linegroup.predictions/1":
+        return (
+            " It is the list of what `predict --shards` wrote: its documents stand in the rows of pictures/part-*, in"
+            " the column `document`; write those to convert to .json files."
+        )
+    return ""

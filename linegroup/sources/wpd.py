@@ -54,6 +54,8 @@ def read_wpd(path: Path, number: int = 0) -> Project:
     """
     try:
         files = dict(_members(path))
+    except tarfile.ReadError:
+        raise UserError(f"Cannot read the project {path}: it is no zip or tar archive, or a damaged one.") from None
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"Cannot read the project {path}: {plainly(error)}.") from None
     tree = _tree(files, path)

@@ -243,6 +243,29 @@ def test_convert_refuses(picture, words, expected):
 ALL_FORMATS = "json,csv,csv_wide,parquet,svg,geojson,coco,labelme,wpd,label_png"
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("other.json", "{}", "names no schema."),
+        ("wpd.json", '{"datasetColl": []}', "names no schema. It is the inner file of a WebPlotDigitizer"),
+        ("manifest.json", '{"schema": "linegroup.predictions/1"}', "its documents stand in the rows"),
+        ("no.zip", "no", "Cannot read the project no.zip: it is no zip or tar archive, or a damaged one."),
+    ],
+)  # fmt: skip
+def test_convert_says_what_a_file_is(name, content, said):
+    Path(name).write_text(content)
+    result = run("convert", name, "--format", "csv", "--out", "files")
+    assert result.exit_code == 2
+    assert said in result.stderr.splitlines()[-1]
+
+
+def test_words_of_options(picture, coco):
+    words = refused("predict", picture, "--out", "lines", "--device", "tpu")
+    assert words.startswith("linegroup: There is no device 'tpu' here. There is: auto, cpu")
+    given = ("--annotations", coco / "annotations.json", "--images", coco / "images", "--out", "s", "--serial")
+    assert "Invalid value for '--val-fraction'" in refused("shard", *given, "--val-fraction", 2)
+
+
 def test_convert_takes_no_file_for_a_document_that_was_made_of_one(picture):
     ok("predict", picture, "--out", "lines", "--format", ALL_FORMATS, *COLOUR)
     for inputs in (["lines"], sorted(Path("lines").iterdir())):
