@@ -30,7 +30,8 @@ SamplingOption = Annotated[
     typer.Option(
         "--sample",
         metavar="HOW",
-        help="Where calibrated lines are read: native (their own points), step=0.5 (in units of x), count=200.",
+        help="Where calibrated lines are read: native (their own points), step=0.5 (in units of x),"
+        " count=200 (points at even distances along each part, a dot has one).",
     ),
 ]
 EmbedFlag = Annotated[bool, typer.Option("--embed", help="Put the picture into svg and labelme files.")]

@@ -218,6 +218,8 @@ def test_a_loop_has_all_its_values():
 
 
 def test_so_many_points_by_length():
+    dots = line((50, 400), (90, 100), (90, 100), parts=(0, 1))
+    assert series_of(dots, calibrate(upright()), parse_sampling("count=4")).x == pytest.approx((0, 1))
     series = series_of(line((50, 400), (250, 400), (250, 300)), calibrate(upright()), parse_sampling("count=4"))
     np.testing.assert_allclose(series.x, (0, 2.5, 5, 5), atol=1e-12)
     np.testing.assert_allclose(series.y, (0, 0, 0, 1), atol=1e-12)
