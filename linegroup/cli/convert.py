@@ -117,7 +117,7 @@ def convert(
         outcome.done = [{**entry, **written} for entry in outcome.done]
     if as_json:
         print_json({"out": plain(str(out)), **vars(outcome), "left_aside": [plain(str(path)) for path in aside]})
-    else:
+    elif outcome.done:
         lines = sum(entry["lines"] for entry in outcome.done)
         typer.echo(f"{counted(len(outcome.done), 'document')} with {counted(lines, 'line')} in {plain(str(out))}")
     if aside:

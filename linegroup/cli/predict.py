@@ -158,7 +158,7 @@ def predict(
     if as_json:
         record = {"name": predictor.name, "version": predictor.version}
         print_json({"out": plain(str(out)), "model": record, **vars(outcome)})
-    else:
+    elif outcome.done or outcome.skipped:
         lines = sum(entry["lines"] for entry in outcome.done)
         found = f"{counted(len(outcome.done), 'picture')} with {counted(lines, 'line')}"
         skipped = f", {len(outcome.skipped)} done before" if outcome.skipped else ""

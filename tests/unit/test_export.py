@@ -307,6 +307,14 @@ def test_names_and_colours_of_a_project_are_kept(tmp_path):
     assert [a["name"] for a in json.loads(written("coco", made))["annotations"]] == ["A & B", "same", "same"]
 
 
+def test_wpd_has_no_dates_as_numbers():
+    """Documents of other programs may have them; calibration files may not."""
+    moments = AxisRecord(scale="date", points=tuple(AxisPoint(pixel=(x, 9), value=x) for x in (0, 50)))
+    made = document().model_copy(update={"calibration": CalibrationRecord(x=moments, y=axes("linear", "linear").y)})
+    with pytest.raises(UserError, match="dates of the x axis must be given as text"):
+        written("wpd", made)
+
+
 def test_wpd_without_axes_and_picture(tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(written("wpd"))
