@@ -36,7 +36,8 @@ class _Noted:
 def interrupts_held() -> Iterator[None]:
     """While the block runs, Ctrl-C is only noted; `KeyboardInterrupt` comes at its end or at a `safe_point` within.
 
-    A second one ends the process at once. Where Ctrl-C is not Python's own (another thread, another handler, within
+    A second one ends the process at once. Imports of compiled libraries belong into such a block, too: interrupted,
+    they end with errors of their own. Where Ctrl-C is not Python's own (another thread, another handler, within
     another such block), nothing changes.
 
     Raises:

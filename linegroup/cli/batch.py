@@ -35,7 +35,8 @@ def write_shards(settings: dict[str, Any], workers: int | None, as_json: bool) -
     Raises:
         UserError: see `predict_batch`.
     """
-    from linegroup.distributed.batch import PredictJob, predict_batch, progress_bar
+    with interrupts_held():
+        from linegroup.distributed.batch import PredictJob, predict_batch, progress_bar
 
     job = PredictJob(**settings)
     with progress_bar() as bar:

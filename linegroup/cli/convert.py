@@ -77,9 +77,10 @@ def convert(
       linegroup convert projects/*.tar --format coco --together --out digitised
       linegroup shard --annotations digitised/lines.coco.json --images digitised --out shards
     """
-    from linegroup.cli.export import Export
-    from linegroup.files import write_bytes
-    from linegroup.vectors.export import choose_exporters
+    with interrupts_held():
+        from linegroup.cli.export import Export
+        from linegroup.files import write_bytes
+        from linegroup.vectors.export import choose_exporters
 
     exporters = choose_exporters(formats)
     if together and any(not exporter.together for exporter in exporters):

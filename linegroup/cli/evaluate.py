@@ -44,8 +44,9 @@ def evaluate(
       linegroup evaluate --model run/artifact --data shards --set grouping.method=link --against dbscan
       linegroup evaluate --data shards --limit 50          (without a model: the grouper link)
     """
-    from linegroup.cli.tables import show_evaluation
-    from linegroup.evaluation import save_evaluation, score_model
+    with interrupts_held():
+        from linegroup.cli.tables import show_evaluation
+        from linegroup.evaluation import save_evaluation, score_model
 
     if out is not None:
         check_out(out)

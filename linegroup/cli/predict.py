@@ -139,15 +139,15 @@ def predict(
         settings = {**job, "overrides": overrides or (), "device": device}
         raise typer.Exit(write_shards(settings, workers, as_json))
     pictures = collect(map(Path, inputs))
-    from linegroup.vectors.export import choose_exporters
+    with interrupts_held():
+        from linegroup.predict import Predictor
+        from linegroup.vectors.export import choose_exporters
 
     exporters = choose_exporters(formats) if formats is not None else []
     export = Export.of(exporters, calibration, sampling, embed, world)
     if sampling is not None and calibration is None:
         raise typer.BadParameter(f"--sample reads lines in the units of their axes; {WANTED}")
     check_out(out)
-    from linegroup.predict import Predictor
-
     count = choose_workers(workers, len(pictures))
     with interrupts_held():
         predictor = Predictor.load(model, "cpu" if count else device, overrides or ())

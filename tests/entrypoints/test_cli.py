@@ -551,6 +551,36 @@ def test_ctrl_c_whenever_it_comes(picture, seconds):
     assert len(list(Path("lines").iterdir())) % 3 == 0
 
 
+@pytest.mark.parametrize("command", ["predict", "convert", "evaluate", "shards"])
+def test_ctrl_c_while_libraries_are_loaded(picture, command):
+    """An import of compiled code that is interrupted ends with an ImportError."""
+    words = {
+        "predict": ["predict", "chart.png", "--out", "lines"],
+        "shards": ["predict", "chart.png", "--out", "lines", "--shards", "jsonl", "--workers", "0"],
+        "convert": ["convert", "chart.json", "--out", "files", "--format", "csv"],
+        "evaluate": ["evaluate", "--data", "shards"],
+    }[command]
+    code = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Finder:
+    def find_spec(self, name, *_):
+        if name.startswith(("torch", "cv2")) and not self.done:
+            self.done = True
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("initialization failed") from None
+    done = False
+sys.meta_path.insert(0, Finder())
+sys.argv = {["linegroup", *words]!r}
+from linegroup.cli import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "linegroup: Interrupted.\n")
+
+
 def test_a_fault_of_ours_is_not_hidden(picture, monkeypatch):
     monkeypatch.setattr(linegroup.predict.Predictor, "predict_file", lambda *_: 1 / 0)
     assert isinstance(run("predict", picture, "--out", "lines", *COLOUR).exception, ZeroDivisionError)
