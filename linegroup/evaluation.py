@@ -19,6 +19,7 @@ from linegroup.config import DataConfig, GroupingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
 from linegroup.images import encode_png
+from linegroup.interrupts import safe_point
 from linegroup.metrics import (
     CURVE_METRICS,
     FLAT,
@@ -280,6 +281,7 @@ def evaluate(
         flat = {**dict.fromkeys(METRICS, math.nan), **score_flat(curves, sample.size)}
         rows.append(Row(FLAT, sample.id, sample.name, sample.tags, count, count, 0.0, flat, sample.group))
         progress()
+        safe_point()
     if not rows:
         raise UserError("There is nothing to evaluate: no samples. Choose another split with --split.")
     return Report(tuple(rows), data)

@@ -18,6 +18,9 @@ TEMPORARY, REPLACED = ".tmp", ".old"
 _RANDOM = r"[a-z0-9_]{8}"
 """What `tempfile` puts into a name."""
 
+_open_temporaries: set[Path] = set()
+"""Those that this process is writing, for the case that it ends without unwinding."""
+
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     """Call `write` on a temporary file beside `path`, flush it to disk, then rename it to `path`.
@@ -31,6 +34,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
+    _open_temporaries.add(temporary)
     try:
         with _named(path), os.fdopen(handle, "wb") as stream:
             write(stream)
@@ -38,11 +42,20 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
             os.fsync(stream.fileno())
         # mkstemp makes private files; results are as readable as any file the user makes.
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        _rename(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _open_temporaries.discard(temporary)
     sync_folder(path.parent)
+
+
+def remove_open_temporaries() -> None:
+    """Remove the temporary files that this process is writing, right before it ends without unwinding."""
+    for path in list(_open_temporaries):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -162,6 +175,14 @@ def _named(path: Path) -> Iterator[None]:
         if error.filename is None:
             error.filename = str(path)
         raise
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Errors name the file that is wanted; the temporary one says nothing to anybody."""
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def _write_all(stream: IO[bytes], content: bytes) -> None:

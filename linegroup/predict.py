@@ -21,6 +21,7 @@ from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
 from linegroup.grouping import group_field, make_field
 from linegroup.images import Decoded, decode, encode_png, read_image
+from linegroup.interrupts import safe_point
 from linegroup.model import LineModel, check_picture
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups, Maps
@@ -189,8 +190,10 @@ class Predictor:
         """
         started = time.perf_counter()
         candidates = self.embed(pixels, maps)
+        safe_point()
         embedded = time.perf_counter()
         groups = group_field(candidates, self.grouping)
+        safe_point()
         timings = {"embed": 1e3 * (embedded - started), "group": _since(embedded)}
         image = ImageRecord(width=pixels.shape[1], height=pixels.shape[0])
         return Prediction(pixels, candidates, groups, image, self.grouping, self.record, timings)

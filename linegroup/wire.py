@@ -199,7 +199,9 @@ def from_json(text: str | bytes) -> LinesDocument:
         raise UserError(f"Not a {SCHEMA} document: {plainly(error)}.") from None
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
         found = tree.get("schema") if isinstance(tree, dict) else None
-        raise UserError(f"Not a {SCHEMA} document: its schema is {found!r}.")
+        raise UserError(
+            f"Not a {SCHEMA} document: it names {'no schema' if found is None else f'the schema {found!r}'}."
+        )
     try:
         return LinesDocument.model_validate(tree)
     except ValidationError as error:

@@ -6,12 +6,16 @@ import itertools
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from linegroup.cli.common import SHOWN_FAILURES, counted, note, plain, print_json
 from linegroup.errors import UserError
+from linegroup.interrupts import interrupts_held
+
+if TYPE_CHECKING:
+    from linegroup.distributed.batch import Predictions, PredictJob, Watch
 
 FROM = 32
 """Pictures from which several processes are worth their start."""
@@ -31,11 +35,12 @@ def write_shards(settings: dict[str, Any], workers: int | None, as_json: bool) -
     Raises:
         UserError: see `predict_batch`.
     """
-    from linegroup.distributed.batch import PredictJob, predict_batch, predict_batch_serial, progress_bar
+    with interrupts_held():
+        from linegroup.distributed.batch import PredictJob, predict_batch, progress_bar
 
     job = PredictJob(**settings)
     with progress_bar() as bar:
-        done = predict_batch_serial(job, bar) if workers == 0 else predict_batch(job, bar, num_cpus=workers)
+        done = _in_this_process(job, bar) if workers == 0 else predict_batch(job, bar, num_cpus=workers)
     if as_json:
         print_json({"out": plain(str(job.out)), **done.summary()})
     else:
@@ -45,6 +50,13 @@ def write_shards(settings: dict[str, Any], workers: int | None, as_json: bool) -
         typer.echo(f"{found} in {plain(str(job.out))}{state}")
         _show_failures(job.out / "failed.jsonl", done.failed)
     return 1 if done.failed else 0
+
+
+def _in_this_process(job: PredictJob, bar: Watch) -> Predictions:
+    from linegroup.distributed.batch import predict_batch_serial
+
+    with interrupts_held():
+        return predict_batch_serial(job, bar)
 
 
 def refuse_with_shards(**given: Any) -> None:

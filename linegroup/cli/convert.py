@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +25,10 @@ from linegroup.cli.export import (
     make_formats,
     write_formats,
 )
-from linegroup.cli.inputs import check_out, stems_of
+from linegroup.cli.inputs import check_free, check_out, stems_of
 from linegroup.cli.predict import Outcome
 from linegroup.errors import UserError
+from linegroup.interrupts import interrupts_held, safe_point
 
 if TYPE_CHECKING:
     from linegroup.vectors.export import Picture
@@ -75,26 +77,32 @@ def convert(
       linegroup convert projects/*.tar --format coco --together --out digitised
       linegroup shard --annotations digitised/lines.coco.json --images digitised --out shards
     """
-    from linegroup.cli.export import Export
-    from linegroup.files import write_bytes
-    from linegroup.vectors.export import choose_exporters
+    with interrupts_held():
+        from linegroup.cli.export import Export
+        from linegroup.files import write_bytes
+        from linegroup.vectors.export import choose_exporters
 
     exporters = choose_exporters(formats)
     if together and any(not exporter.together for exporter in exporters):
         raise typer.BadParameter("--together makes one file of csv, parquet and coco only")
     export = Export.of(exporters, calibration, sampling, embed, world)
+    _check_images(images)
     check_out(out)
+    if together:
+        check_free(export.files(out, "lines"))
     outcome, pictures = Outcome(), []
     files, aside = _without_exports(_expand(inputs))
     stems = ["lines"] * len(files) if together else stems_of(files)
-    with progress_bar("Files") as show:
+    with progress_bar("Files") as show, interrupts_held():
         for number, (path, stem) in enumerate(zip(files, stems, strict=True)):
             show(number, len(files))
+            safe_point()
             name = plain(str(path))
             try:
                 picture = export.calibrated(_read(path, images))
                 # Also with --together: so the one that cannot be made is known.
                 made = make_formats(export, [picture])
+                check_free([] if together else export.files(out, stem))
             except UserError as error:
                 outcome.failed.append({"input": name, "error": plain(str(error))})
                 continue
@@ -105,11 +113,12 @@ def convert(
             written = {} if together else write_formats(made, out, stem)
             outcome.done.append({"input": name, "lines": len(picture.document.lines), **written})
     if pictures:
-        written = write_formats(make_formats(export, pictures), out, "lines")
+        with interrupts_held():
+            written = write_formats(make_formats(export, pictures), out, "lines")
         outcome.done = [{**entry, **written} for entry in outcome.done]
     if as_json:
         print_json({"out": plain(str(out)), **vars(outcome), "left_aside": [plain(str(path)) for path in aside]})
-    else:
+    elif outcome.done:
         lines = sum(entry["lines"] for entry in outcome.done)
         typer.echo(f"{counted(len(outcome.done), 'document')} with {counted(lines, 'line')} in {plain(str(out))}")
     if aside:
@@ -117,6 +126,14 @@ def convert(
     export.tell()
     tell_failures(outcome.failed, "document")
     raise typer.Exit(outcome.exit_code)
+
+
+def _check_images(images: Path | None) -> None:
+    if images is None or images.is_dir():
+        return
+    if images.exists():
+        raise UserError(f"{images} is a file; --images is the folder where the pictures are.")
+    raise UserError(f"There is no image folder {images}.")
 
 
 def _expand(inputs: list[Path]) -> list[Path]:
@@ -170,7 +187,27 @@ def _read(path: Path, images: Path | None) -> Picture:
     try:
         document = from_json(content)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}{_instead(content)}") from None
     source = (images or path.parent) / Path(document.image.name).name if document.image.name else None
     image = source.read_bytes() if source is not None and source.is_file() else None
     return Picture(document, None if image is None else upright(document, image))
+
+
+def _instead(content: bytes) -> str:
+    """What to do about a JSON file that is no document but something known; "" for others."""
+    try:
+        tree = json.loads(content)
+    except ValueError:
+        return ""
+    if not isinstance(tree, dict):
+        return ""
+    if "datasetColl" in tree or "wpd" in tree:
+        return (
+            " It is the inner file of a WebPlotDigitizer project: give the .tar or .zip, which holds the picture, too."
+        )
+    if tree.get("schema") == "linegroup.predictions/1":
+        return (
+            " It is the list of what `predict --shards` wrote: its documents stand in the rows of pictures/part-*, in"
+            " the column `document`; write those to convert to .json files."
+        )
+    return ""

@@ -9,6 +9,7 @@ import typer
 
 from linegroup.cli.common import DeviceOption, JsonFlag, ModelOption, note, print_json, progress_bar
 from linegroup.cli.inputs import check_out
+from linegroup.interrupts import interrupts_held
 
 
 def evaluate(
@@ -43,12 +44,13 @@ def evaluate(
       linegroup evaluate --model run/artifact --data shards --set grouping.method=link --against dbscan
       linegroup evaluate --data shards --limit 50          (without a model: the grouper link)
     """
-    from linegroup.cli.tables import show_evaluation
-    from linegroup.evaluation import save_evaluation, score_model
+    with interrupts_held():
+        from linegroup.cli.tables import show_evaluation
+        from linegroup.evaluation import save_evaluation, score_model
 
     if out is not None:
         check_out(out)
-    with progress_bar("Charts") as show:
+    with progress_bar("Charts") as show, interrupts_held():
         evaluation = score_model(
             data,
             model,

@@ -30,7 +30,8 @@ SamplingOption = Annotated[
     typer.Option(
         "--sample",
         metavar="HOW",
-        help="Where calibrated lines are read: native (their own points), step=0.5 (in units of x), count=200.",
+        help="Where calibrated lines are read: native (their own points), step=0.5 (in units of x),"
+        " count=200 (points at even distances along each part, a dot has one).",
     ),
 ]
 EmbedFlag = Annotated[bool, typer.Option("--embed", help="Put the picture into svg and labelme files.")]
@@ -77,7 +78,7 @@ class Export:
         Raises:
             UserError: a file is missing or damaged, or the sampling is unknown.
         """
-        from linegroup.vectors.calibration import read_calibration
+        from linegroup.vectors.calibration_file import read_calibration
         from linegroup.vectors.export import ExportOptions
         from linegroup.vectors.sampling import parse_sampling
 
@@ -113,6 +114,10 @@ class Export:
         self.beyond += sum(sum(line.series.extrapolated) for line in document.lines if line.series)
         return replace(picture, document=document)
 
+    def files(self, out: Path, stem: str) -> list[Path]:
+        """Where the formats of one picture go."""
+        return [out / f"{stem}{exporter.suffix}" for exporter in self.exporters]
+
     def is_done(self, out: Path, stem: str) -> bool:
         """Whether the files of all formats are there, and the document has the values that are asked for.
 
@@ -120,7 +125,7 @@ class Export:
         """
         from linegroup.wire import from_json
 
-        if self.sampling is not None or not all((out / f"{stem}{e.suffix}").is_file() for e in self.exporters):
+        if self.sampling is not None or not all(path.is_file() for path in self.files(out, stem)):
             return False
         wanted = None if self.calibration is None else self.calibration.record
         return from_json((out / f"{stem}.json").read_bytes()).calibration == wanted

@@ -73,6 +73,17 @@ def check_out(out: Path) -> None:
         raise UserError(f"Cannot write into the output folder {out}: permission denied.")
 
 
+def check_free(paths: Iterable[Path]) -> None:
+    """Whether files can be written there; asked before the first of them, so that none is left of a picture.
+
+    Raises:
+        UserError: one of them is a folder.
+    """
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            raise UserError(f"{path} is a folder; choose another --out.")
+
+
 def _expand(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]

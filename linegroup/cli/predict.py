@@ -33,8 +33,9 @@ from linegroup.cli.export import (
     upright,
     write_formats,
 )
-from linegroup.cli.inputs import Input, check_out, collect
+from linegroup.cli.inputs import Input, check_free, check_out, collect
 from linegroup.errors import UserError
+from linegroup.interrupts import interrupts_held, safe_point
 
 if TYPE_CHECKING:
     from linegroup.predict import Prediction, Predictor
@@ -138,17 +139,18 @@ def predict(
         settings = {**job, "overrides": overrides or (), "device": device}
         raise typer.Exit(write_shards(settings, workers, as_json))
     pictures = collect(map(Path, inputs))
-    from linegroup.vectors.export import choose_exporters
+    with interrupts_held():
+        from linegroup.predict import Predictor
+        from linegroup.vectors.export import choose_exporters
 
     exporters = choose_exporters(formats) if formats is not None else []
     export = Export.of(exporters, calibration, sampling, embed, world)
     if sampling is not None and calibration is None:
         raise typer.BadParameter(f"--sample reads lines in the units of their axes; {WANTED}")
     check_out(out)
-    from linegroup.predict import Predictor
-
     count = choose_workers(workers, len(pictures))
-    predictor = Predictor.load(model, "cpu" if count else device, overrides or ())
+    with interrupts_held():
+        predictor = Predictor.load(model, "cpu" if count else device, overrides or ())
     if predictor.model is None and model is None:
         note(f"No model is packaged here: the {predictor.name} grouper, which has learned nothing.")
     task = Task(out, skip_existing, export)
@@ -156,7 +158,7 @@ def predict(
     if as_json:
         record = {"name": predictor.name, "version": predictor.version}
         print_json({"out": plain(str(out)), "model": record, **vars(outcome)})
-    else:
+    elif outcome.done or outcome.skipped:
         lines = sum(entry["lines"] for entry in outcome.done)
         found = f"{counted(len(outcome.done), 'picture')} with {counted(lines, 'line')}"
         skipped = f", {len(outcome.skipped)} done before" if outcome.skipped else ""
@@ -175,11 +177,15 @@ class Task:
     export: Export
 
     def __call__(self, predictor: Predictor, picture: Input) -> Done:
-        """Do it.
+        """Do it; an interrupt comes before its files or after them, not among them.
 
         Raises:
             OSError: the output folder cannot be written (any more).
         """
+        with interrupts_held():
+            return self._do(predictor, picture)
+
+    def _do(self, predictor: Predictor, picture: Input) -> Done:
         from linegroup.predict import is_done
 
         name = plain(str(picture.path))
@@ -188,12 +194,18 @@ class Task:
             return Done(skipped=name)
         before = self.export.beyond
         try:
+            check_free(self._files(picture.stem))
             prediction = predictor.predict_file(picture.path)
             files = _write(prediction, picture, self.out, self.export)
         except UserError as error:
             return Done(failed={"input": name, "error": plain(str(error))})
         record = {"input": name, "lines": prediction.groups.count, **files}
         return Done(done=record, beyond=self.export.beyond - before)
+
+    def _files(self, stem: str) -> list[Path]:
+        from linegroup.predict import DOCUMENT, LABELS, OVERLAY
+
+        return [*(self.out / f"{stem}{end}" for end in (DOCUMENT, LABELS, OVERLAY)), *self.export.files(self.out, stem)]
 
 
 @dataclass(frozen=True)
@@ -253,6 +265,7 @@ def _write(prediction: Prediction, picture: Input, out: Path, export: Export) ->
     from linegroup.vectors.export import Picture
 
     made = export.calibrated(Picture(prediction.document))
+    safe_point()
     written = {}
     if export.exporters:
         image = upright(made.document, picture.path.read_bytes())

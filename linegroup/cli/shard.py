@@ -22,9 +22,12 @@ def shard(
     images: Annotated[Path, typer.Option(help="Folder that its file names are relative to.", metavar="DIR")],
     out: Annotated[Path, typer.Option(help="Shard folder: new, or one of this same job.", metavar="SHARDS")],
     val_fraction: Annotated[
-        float | None, typer.Option(help="Expected share of the groups that becomes `val`.  [default: 0.2]")
+        float | None,
+        typer.Option(min=0, max=1, help="Expected share of the groups that becomes `val`.  [default: 0.2]"),
     ] = None,
-    test_fraction: Annotated[float, typer.Option(help="Expected share of the groups that becomes `test`.")] = 0.0,
+    test_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Expected share of the groups that becomes `test`.")
+    ] = 0.0,
     split: Annotated[str | None, typer.Option(help="Put everything into this split instead.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
     category: Annotated[str | None, typer.Option(help="Keep lines of this category only (name or number).")] = None,

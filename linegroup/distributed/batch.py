@@ -25,6 +25,7 @@ from linegroup.distributed.batch_work import Piece, Row, embed_piece, group_parc
 from linegroup.distributed.parts import Folder, Part, Plan, checked_plan, explain_os_error, try_plan
 from linegroup.distributed.session import start_ray
 from linegroup.errors import UserError
+from linegroup.interrupts import safe_point
 from linegroup.predict import Predictor
 from linegroup.training.runtime import choose_device
 
@@ -189,7 +190,10 @@ def _serial_rows(job: PredictJob, predictor: Predictor, pieces: Sequence[Piece])
     predictor = predictor.on(choose_device(job.device))
     for piece in pieces:
         for row, parcel in embed_piece(predictor, piece):
-            yield group_parcel(row, parcel)
+            safe_point()
+            grouped = group_parcel(row, parcel)
+            safe_point()
+            yield grouped
 
 
 @contextlib.contextmanager

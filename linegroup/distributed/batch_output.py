@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -19,7 +20,7 @@ from linegroup import __version__
 from linegroup.config import Section
 from linegroup.distributed.batch_job import SCHEMA, PredictJob
 from linegroup.distributed.batch_work import Row
-from linegroup.distributed.out_folder import has_size, remove_left_overs
+from linegroup.distributed.out_folder import FAILED, has_size, remove_left_overs
 from linegroup.distributed.parts import PARTIAL, Folder, Part, Plan
 from linegroup.errors import UserError
 from linegroup.files import write_atomic, write_bytes, write_text
@@ -29,7 +30,6 @@ from linegroup.wire import ModelRecord
 logger = logging.getLogger(__name__)
 
 FOLDER = "pictures"
-FAILED = "failed.jsonl"
 
 ROW_SCHEMA = pa.schema(
     [
@@ -211,6 +211,10 @@ def finish(job: PredictJob, folder: Folder, plan: Plan, files: Sequence[PartFile
     if predictions.failed == predictions.pictures:
         # Most likely all for one reason, which can be mended: the next run begins anew.
         shutil.rmtree(folder.root)
+        for file in files:
+            (job.out / file.path).unlink()
+        with contextlib.suppress(OSError):
+            (job.out / FOLDER).rmdir()
         raise UserError(f"No picture of {job.input_name} could be used.{_first_failures(job)}")
     check_strict(job, predictions)
     remove_left_overs(job.out, {file.path for file in files}, f"{FOLDER}/part-*")

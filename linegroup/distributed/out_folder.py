@@ -13,9 +13,16 @@ from pathlib import Path
 from linegroup.distributed.parts import PARTIAL, Folder, PartedJob
 from linegroup.errors import UserError
 from linegroup.files import remove_temporaries
-from linegroup.shards import MANIFEST
+from linegroup.shards import MANIFEST, REJECTS
 
 logger = logging.getLogger(__name__)
+
+FAILED = "failed.jsonl"
+
+REPORTS = frozenset({REJECTS, FAILED})
+"""What stays of a job that could use none of its input: the message says that the reasons are in there."""
+
+_LOCK = "lock"
 
 
 def check_output(job: PartedJob) -> None:
@@ -29,7 +36,7 @@ def check_output(job: PartedJob) -> None:
     if not job.out.is_dir():
         raise UserError(f"{job.out} is a file. Choose a folder.")
     known = (job.out / MANIFEST).exists() or (job.out / PARTIAL).exists()
-    if not known and any(job.out.iterdir()):
+    if not known and any(path.name not in REPORTS for path in job.out.iterdir()):
         raise UserError(f"{job.out} holds other files. Choose a new or empty folder.")
     name = job.schema_name.partition("/")[0]
     found = _schema_of(job.out / MANIFEST)
@@ -39,12 +46,13 @@ def check_output(job: PartedJob) -> None:
 
 @contextlib.contextmanager
 def only_job(out: Path) -> Iterator[None]:
-    """Keep a second job away from the folder.
+    """Keep a second job away from the folder; where the job fails before it has done anything, leave nothing.
 
     Raises:
         UserError: another process is writing into it.
     """
-    lock = out / PARTIAL / "lock"
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    lock = out / PARTIAL / _LOCK
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
@@ -53,7 +61,31 @@ def only_job(out: Path) -> Iterator[None]:
             raise UserError(f"Another job is writing into {out}. Wait for it, or choose another folder.") from None
         except OSError as error:
             logger.warning("%s cannot be locked (%s): let no second job write into it.", out, error.strerror)
-        yield
+        try:
+            yield
+        except UserError:
+            _leave_nothing_undone(out, made)
+            raise
+
+
+def _leave_nothing_undone(out: Path, made: list[Path]) -> None:
+    """Remove what no later run could go on with: work without a plan, then folders with nothing in them.
+
+    Args:
+        out: The output folder.
+        made: It and those above it that were not there before, the innermost first.
+    """
+    partial = out / PARTIAL
+    for work in partial.iterdir():
+        if work.is_dir() and not Folder(out, work.name).plan.exists():
+            shutil.rmtree(work)
+    # Beside other files it stays: by it the next run knows that they are its own.
+    alone = all(path.name in {PARTIAL, *REPORTS} for path in out.iterdir())
+    if alone and all(path.name == _LOCK for path in partial.iterdir()):
+        shutil.rmtree(partial)
+    with contextlib.suppress(OSError):
+        for folder in made:
+            folder.rmdir()
 
 
 def drop_old_work(job: PartedJob, folder: Folder) -> None:

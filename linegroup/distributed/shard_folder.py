@@ -60,6 +60,8 @@ def finish(job: FolderJob, folder: Folder, plan: Plan, results: Sequence[PartRes
     manifest = _manifest(job, plan, results, rejects)
     _check_strict(job, rejects)
     if manifest.samples == 0:
+        # Most likely all for one reason, which can be mended: the next run begins anew.
+        shutil.rmtree(folder.root)
         raise UserError(f"{job.input_name} holds no usable picture.{_first_rejects(job, rejects)}")
     for split, counts in manifest.splits.items():
         if counts.samples == 0:

@@ -81,7 +81,7 @@ class FolderJob(PartedJob):
     @model_validator(mode="after")
     def _fractions_fit(self) -> Self:
         if self.val_fraction + self.test_fraction > 1:
-            raise ValueError("val_fraction and test_fraction together exceed 1")
+            raise ValueError("the shares of val and test together exceed 1 (val_fraction, test_fraction)")
         return self
 
     @property

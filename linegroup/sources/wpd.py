@@ -20,7 +20,7 @@ import numpy as np
 from linegroup.errors import UserError, plainly
 from linegroup.images import ImageError, decode
 from linegroup.sample import COORDINATE_LIMIT, Instance, Sample
-from linegroup.wire import AxisPoint, AxisRecord, CalibrationRecord
+from linegroup.wire import AxisPoint, AxisRecord, CalibrationRecord, Colour
 
 LARGEST = 256 << 20
 """Bytes of an archive's member beyond which it is not read."""
@@ -38,7 +38,7 @@ class Project:
     """What a project holds.
 
     Attributes:
-        sample: Its picture and its curves, one per dataset; their names stand in `meta`.
+        sample: Its picture and its curves, one per dataset; their names and colours stand in `meta`.
         calibration: Its first XY axes, or None.
     """
 
@@ -54,6 +54,8 @@ def read_wpd(path: Path, number: int = 0) -> Project:
     """
     try:
         files = dict(_members(path))
+    except tarfile.ReadError:
+        raise UserError(f"Cannot read the project {path}: it is no zip or tar archive, or a damaged one.") from None
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"Cannot read the project {path}: {plainly(error)}.") from None
     tree = _tree(files, path)
@@ -131,10 +133,18 @@ def _project(tree: dict[str, Any], number: int, name: str, image: bytes, size: t
             raise UserError(f"{path}: dataset {dataset.get('name')!r} has coordinates that no picture has.")
         if len(points) < 2 or (points == points[0]).all():
             continue
-        meta = {"name": str(dataset.get("name", "")), "source": "WebPlotDigitizer"}
+        meta = {"name": str(dataset.get("name", "")), "source": "WebPlotDigitizer", **_colour(dataset.get("colorRGB"))}
         lines.append(Instance(k + 1, points.astype(np.float32), meta=meta))
     sample = Sample(number, size, tuple(lines), name=name, image=image, group=path.stem)
     return Project(sample, _old_axes(old) if old is not None else _axes(tree.get("axesColl") or []))
+
+
+def _colour(channels: object) -> dict[str, str]:
+    """That of a dataset, `#rrggbb`; nothing where it has none that is understood: nothing hangs on it."""
+    rgb = channels[:3] if isinstance(channels, list) else []
+    if len(rgb) < 3 or not all(isinstance(channel, int) and 0 <= channel <= 255 for channel in rgb):
+        return {}
+    return {"colour": Colour.of(*rgb).hex}
 
 
 def _axes(axes: list[dict[str, Any]]) -> CalibrationRecord | None:

@@ -114,5 +114,14 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        if name not in _devices():
+            raise UserError(f"There is no device {name!r} here. There is: {', '.join(_devices())}.") from None
+        # It is there, and busy or broken.
         raise UserError(f"Device {name!r} cannot be used: {str(error).splitlines()[0]} Try auto or cpu.") from None
     return device
+
+
+def _devices() -> list[str]:
+    """Names that `choose_device` takes on this machine."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ["auto", "cpu", *(["cuda"] if count else []), *(f"cuda:{number}" for number in range(count))]

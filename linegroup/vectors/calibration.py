@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from linegroup.errors import UserError, plainly
-from linegroup.files import write_text
+from linegroup.errors import UserError
 from linegroup.wire import AxisRecord, CalibrationRecord
 
 Points = NDArray[np.float64]
@@ -123,35 +117,6 @@ def calibrate(record: CalibrationRecord) -> Calibration:
             "The calibration's axes are parallel: x points must lie along the x axis, y points along the y axis."
         )
     return Calibration(_fit(record.x, along_y, "x"), _fit(record.y, along_x, "y"), record)
-
-
-def read_calibration(path: Path) -> Calibration:
-    """From a file, JSON or YAML, of the schema `linegroup.calibration/1`.
-
-    Raises:
-        UserError: the file is missing or damaged, or as `calibrate`.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the calibration {path}: {plainly(error)}.") from None
-    try:
-        tree: Any = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-        # YAML reads dates as such; they are values here.
-        record = CalibrationRecord.model_validate(json.loads(json.dumps(tree, default=str)))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path} is no calibration: {where}: {first['msg']}.") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no calibration: {plainly(error)}.") from None
-    return calibrate(record)
-
-
-def write_calibration(record: CalibrationRecord, path: Path) -> None:
-    """As JSON, atomically."""
-    tree = record.model_dump(mode="json", by_alias=True)
-    write_text(path, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
 
 
 def seconds_of(text: str) -> float:

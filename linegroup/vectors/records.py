@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ DRAWN = ModelRecord(name="annotation", version="1")
 
 
 def document_of(sample: Sample, calibration: CalibrationRecord | None = None) -> LinesDocument:
-    """The lines of a sample, numbered 1..K; they are sure (score 1), black, and have no masks.
+    """The lines of a sample, numbered 1..K; they are sure (score 1) and have no masks.
+
+    Names and colours (`#rrggbb`) are those of their `meta`; what has none is black.
 
     Raises:
         UserError: the sample has no lines.
@@ -47,7 +50,7 @@ def document_of(sample: Sample, calibration: CalibrationRecord | None = None) ->
                 score=1,
                 pixel_count=max(1, len(points)),
                 bbox=(left, top, int(np.ceil(x1)) - left + 1, int(np.ceil(y1)) - top + 1),
-                colour=Colour.of(0, 0, 0),
+                colour=_colour_of(str(line.meta.get("colour", ""))),
                 polyline=points,
                 parts=line.parts,
                 closed=line.closed,
@@ -63,6 +66,13 @@ def document_of(sample: Sample, calibration: CalibrationRecord | None = None) ->
         model=DRAWN,
         timings_ms={},
     )
+
+
+def _colour_of(text: str) -> Colour:
+    if not re.fullmatch("#[0-9a-f]{6}", text):
+        return Colour.of(0, 0, 0)
+    red, green, blue = bytes.fromhex(text[1:])
+    return Colour.of(red, green, blue)
 
 
 def line_records(field: Field, groups: Groups, rgb: NDArray[np.uint8]) -> tuple[LineRecord, ...]:

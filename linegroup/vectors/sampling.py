@@ -45,7 +45,10 @@ def parse_sampling(text: str) -> Sampling:
         number = -1.0
     right = not amount if kind == "native" else 0 < number < float("inf")
     if kind not in SAMPLINGS or not right or (kind == "count" and number != int(number)):
-        raise UserError(f"Sampling {text!r} is unknown: native, step=0.5 (in units of x) or count=200 (points a line).")
+        raise UserError(
+            f"Sampling {text!r} is unknown: native (their own points), step=0.5 (in units of x) or count=200 (points at"
+            " even distances along each part, a dot has one)."
+        )
     return Sampling(kind, number)
 
 
@@ -117,12 +120,14 @@ def _grid(low: float, high: float, step: float) -> Points:
 
 
 def _count(curves: list[Points], _calibration: Calibration, count: float) -> list[Points]:
-    """So many points at even distances along each part, its ends among them."""
+    """So many points at even distances along each part, its ends among them; one of a dot."""
     return [_spread(points, int(count)) for points in curves]
 
 
 def _spread(points: Points, count: int) -> Points:
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    if not along[-1]:
+        return points[:1]
     at = np.linspace(0, along[-1], count) if count > 1 else np.array([along[-1] / 2])
     return np.stack([np.interp(at, along, points[:, d]) for d in range(2)], axis=1)
 

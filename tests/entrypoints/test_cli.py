@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from linegroup.cli import app
 from linegroup.cli.inputs import collect
 from linegroup.config import Config, GroupingConfig, ModelConfig
 from linegroup.errors import UserError
+from linegroup.files import write_bytes
 from linegroup.model import LineModel
 from linegroup.shards import load_manifest
 from linegroup.sources.coco import write_coco
@@ -226,6 +230,8 @@ def test_convert_names_what_it_cannot_read(picture):
         (["--format", "csv", "--calibration", "none.json"], "none.json"),
         (["--format", "geojson", "--world", "chart.png"], "world file"),
         (["--format", "svg", "--together"], "--together"),
+        (["--format", "wpd", "--images", "none"], "There is no image folder none."),
+        (["--format", "wpd", "--images", "chart.png"], "chart.png is a file; --images is the folder"),
     ],
 )
 def test_convert_refuses(picture, words, expected):
@@ -235,6 +241,29 @@ def test_convert_refuses(picture, words, expected):
 
 
 ALL_FORMATS = "json,csv,csv_wide,parquet,svg,geojson,coco,labelme,wpd,label_png"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("other.json", "{}", "names no schema."),
+        ("wpd.json", '{"datasetColl": []}', "names no schema. It is the inner file of a WebPlotDigitizer"),
+        ("manifest.json", '{"schema": "linegroup.predictions/1"}', "its documents stand in the rows"),
+        ("no.zip", "no", "Cannot read the project no.zip: it is no zip or tar archive, or a damaged one."),
+    ],
+)  # fmt: skip
+def test_convert_says_what_a_file_is(name, content, said):
+    Path(name).write_text(content)
+    result = run("convert", name, "--format", "csv", "--out", "files")
+    assert (result.exit_code, result.stdout) == (2, ""), "there is no folder to speak of"
+    assert said in result.stderr.splitlines()[-1]
+
+
+def test_words_of_options(picture, coco):
+    words = refused("predict", picture, "--out", "lines", "--device", "tpu")
+    assert words.startswith("linegroup: There is no device 'tpu' here. There is: auto, cpu")
+    given = ("--annotations", coco / "annotations.json", "--images", coco / "images", "--out", "s", "--serial")
+    assert "Invalid value for '--val-fraction'" in refused("shard", *given, "--val-fraction", 2)
 
 
 def test_convert_takes_no_file_for_a_document_that_was_made_of_one(picture):
@@ -282,15 +311,13 @@ def test_convert_together_does_the_others(picture):
 
 
 def test_predict_leaves_no_files_of_what_a_format_cannot_be_made_of(picture):
-    numbers = "{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 86400}], scale: date}"
+    late = "{points: [{pixel: [0, 200], value: 9999-01-01}, {pixel: [9, 200], value: 9999-12-31}], scale: date}"
     Path("axes.yaml").write_text(
-        AXES.replace("{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 10}]}", numbers)
+        AXES.replace("{points: [{pixel: [20, 200], value: 0}, {pixel: [180, 200], value: 10}]}", late)
     )
-    result = run("predict", picture, "--out", "lines", "--format", "csv,wpd", "--calibration", "axes.yaml", *COLOUR)
+    result = run("predict", picture, "--out", "lines", "--format", "svg,csv", "--calibration", "axes.yaml", *COLOUR)
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].endswith(
-        "wpd: The dates of the x axis must be given as text, such as 2024-05-31."
-    )
+    assert "csv: A date lies beyond the years 1 to 9999" in result.stderr.splitlines()[-1]
     assert not Path("lines").exists()
 
 
@@ -444,6 +471,36 @@ def test_disk_full_is_no_mistake_of_the_caller(picture, monkeypatch):
     assert result.stderr.splitlines()[-1].startswith("linegroup: lines/chart.labels.png: No space left")
 
 
+@pytest.mark.parametrize("name", ["chart.json", "chart.labels.png", "chart.csv"])
+def test_a_folder_where_a_file_is_to_be(picture, name):
+    """It is named, and nothing of that picture stays; the others are done."""
+    shutil.copy(picture, "other.png")
+    blocking = Path("lines", name)
+    blocking.mkdir(parents=True)
+    result = run("predict", picture, "other.png", "--out", "lines", "--format", "csv", *COLOUR)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"Left out: {picture}: {blocking} is a folder; choose another --out."
+    assert list(Path("lines").glob("chart.*")) == [blocking]
+    assert Path("lines/other.json").is_file()
+
+
+@pytest.mark.parametrize(("together", "name"), [((), "chart.coco.json"), (("--together",), "lines.coco.json")])
+def test_a_folder_where_convert_writes_a_file(picture, together, name):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    blocking = Path("files", name)
+    blocking.mkdir(parents=True)
+    result = run("convert", "lines/chart.json", "--format", "csv,coco", *together, "--out", "files")
+    assert result.exit_code == 2
+    assert f"{blocking} is a folder; choose another --out." in result.stderr
+    assert list(Path("files").iterdir()) == [blocking]
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(IsADirectoryError) as error:
+        write_bytes(tmp_path, b"")
+    assert error.value.filename == str(tmp_path)
+
+
 def test_interrupted(picture, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -452,6 +509,76 @@ def test_interrupted(picture, monkeypatch):
     result = run("predict", picture, "--out", "lines", *COLOUR)
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == "linegroup: Interrupted."
+
+
+@pytest.mark.parametrize("stage", ["make_field", "group_field", "write_bytes"])
+def test_interrupted_within_a_stage(picture, monkeypatch, stage):
+    """The stage ends first: an exception within compiled code may crash it. The files are all there, or none."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    whole, ended = getattr(linegroup.predict, stage), []
+
+    def interrupted(*arguments):
+        if not ended:
+            signal.raise_signal(signal.SIGINT)
+        ended.append(whole(*arguments))
+        return ended[-1]
+
+    monkeypatch.setattr(linegroup.predict, stage, interrupted)
+    try:
+        result = run("predict", picture, "--out", "lines", *COLOUR)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "linegroup: Interrupted."
+    assert len(ended) == (1 if stage != "write_bytes" else 2)
+    assert len(list(Path().glob("lines/*"))) == (0 if stage != "write_bytes" else 3)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.11, 0.17])
+def test_ctrl_c_whenever_it_comes(picture, seconds):
+    for number in range(200):
+        shutil.copy(picture, f"copy{number}.png")
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"import sys; sys.argv = {['linegroup', 'predict', '.', '--out', 'lines', '--workers', '0']!r}\n"
+    code += "from linegroup.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(Path().glob("lines/*.json")):
+        time.sleep(0.01)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "linegroup: Interrupted.\n")
+    assert len(list(Path("lines").iterdir())) % 3 == 0
+
+
+@pytest.mark.parametrize("command", ["predict", "convert", "evaluate", "shards"])
+def test_ctrl_c_while_libraries_are_loaded(picture, command):
+    """An import of compiled code that is interrupted ends with an ImportError."""
+    words = {
+        "predict": ["predict", "chart.png", "--out", "lines"],
+        "shards": ["predict", "chart.png", "--out", "lines", "--shards", "jsonl", "--workers", "0"],
+        "convert": ["convert", "chart.json", "--out", "files", "--format", "csv"],
+        "evaluate": ["evaluate", "--data", "shards"],
+    }[command]
+    code = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Finder:
+    def find_spec(self, name, *_):
+        if name.startswith(("torch", "cv2")) and not self.done:
+            self.done = True
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise ImportError("initialization failed") from None
+    done = False
+sys.meta_path.insert(0, Finder())
+sys.argv = {["linegroup", *words]!r}
+from linegroup.cli import main
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "linegroup: Interrupted.\n")
 
 
 def test_a_fault_of_ours_is_not_hidden(picture, monkeypatch):
@@ -537,7 +664,7 @@ def test_shard_counts_rejects_by_reason(coco):
         (["--annotations", "nowhere.json"], "nowhere.json"),
         (["--images", "nowhere"], "nowhere"),
         (["--dialect", "yolo"], "dialect"),
-        (["--val-fraction", "1.5"], "val_fraction"),
+        (["--val-fraction", "1.5"], "--val-fraction"),
         (["--category", "lines"], "line"),
         (["--split", "../x"], "split"),
     ],

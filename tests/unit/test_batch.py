@@ -179,6 +179,7 @@ def test_nothing_but_bad_pictures(tmp_path):
     bad.write_text("no")
     with pytest.raises(UserError, match=r"No picture of .*scans could be used.*bad\.png"):
         predict_batch_serial(job_for(tmp_path / "scans", tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["failed.jsonl"]
     bad.write_bytes(parallel_lines(2).image)
     assert predict_batch_serial(job_for(tmp_path / "scans", tmp_path / "out")).pictures == 1
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linegroup.errors import UserError
-from linegroup.vectors.calibration import calibrate, date_of, read_calibration, seconds_of, write_calibration
+from linegroup.vectors.calibration import calibrate, date_of, seconds_of
+from linegroup.vectors.calibration_file import read_calibration, write_calibration
 from linegroup.vectors.sampling import parse_sampling, series_of
 from linegroup.wire import AxisPoint, AxisRecord, CalibrationRecord, Colour, LineRecord
 
@@ -115,6 +116,53 @@ def test_files(tmp_path):
         read_calibration(tmp_path / "none.json")
 
 
+P = [{"pixel": [1, 2], "value": 1}, {"pixel": [9, 9], "value": 2}]
+Y = {"points": P}
+
+
+@pytest.mark.parametrize(
+    ("tree", "said"),
+    [
+        ({"x": {**Y, "scle": "log10"}, "y": Y}, "x: unknown key 'scle', did you mean 'scale'?"),
+        ({"x": Y, "y": Y, "uprigt": True}, "unknown key 'uprigt', did you mean 'upright'?"),
+        ({"x": Y, "y": Y, "qqq": True}, "unknown key 'qqq'; keys: schema, x, y, upright"),
+        ({"x": {"points": [{**P[0], "pxl": 1}, P[1]]}, "y": Y}, "x, point 1: unknown key 'pxl', did you mean 'pixel'?"),
+        ({"x": {"point": P}, "y": Y}, "x: unknown key 'point', did you mean 'points'?"),
+        ([], "it must be a mapping with x and y"),
+        ({"x": Y}, "y is missing"),
+        ({"x": {"points": P[:1]}, "y": Y}, "x, points must be a list of two or more points"),
+        ({"x": {"points": [{"pixel": [1, 2]}, P[1]]}, "y": Y}, "x, point 1, value is missing"),
+        (
+            {"x": {"points": [{"pixel": [1], "value": 1}, P[1]]}, "y": Y},
+            "x, point 1, pixel must be two finite numbers, x and y",
+        ),
+        ({"x": {"points": [3, P[1]]}, "y": Y}, "x, point 1 must be a mapping with pixel and value"),
+        ({"x": {**Y, "scale": "log"}, "y": Y}, "x, scale must be linear, log10, ln or date"),
+        ({"x": Y, "y": 5}, "y must be a mapping with scale and points"),
+    ],
+)
+def test_what_is_wrong_with_a_file(tmp_path, tree, said):
+    (tmp_path / "bad.json").write_text(json.dumps(tree))
+    with pytest.raises(UserError) as error:
+        read_calibration(tmp_path / "bad.json")
+    assert str(error.value) == f"{tmp_path / 'bad.json'} is no calibration: {said}."
+
+
+def test_a_year_is_no_date(tmp_path):
+    """It would be seconds since 1970, as in series."""
+    path = tmp_path / "axes.yaml"
+    path.write_text(
+        "x: {scale: date, points: [{pixel: [0, 9], value: 2020}, {pixel: [100, 9], value: 2024}]}\n"
+        "y: {points: [{pixel: [50, 400], value: 0}, {pixel: [50, 100], value: 3}]}\n"
+    )
+    with pytest.raises(UserError, match=r'x, point 1: the value 2020 is a number, and dates are text .* "2020-01-01"'):
+        read_calibration(path)
+
+
+def test_documents_pass_over_keys_of_a_newer_version():
+    assert CalibrationRecord.model_validate({"x": Y, "y": Y, "later": 1}) == CalibrationRecord(x=Y, y=Y)
+
+
 def test_native_points_and_what_lies_beyond_the_known():
     series = series_of(line((50, 400), (450, 100), (500, 100)), calibrate(upright()), parse_sampling("native"))
     np.testing.assert_allclose(series.x, (0, 10, 11.25), atol=1e-12)
@@ -170,6 +218,8 @@ def test_a_loop_has_all_its_values():
 
 
 def test_so_many_points_by_length():
+    dots = line((50, 400), (90, 100), (90, 100), parts=(0, 1))
+    assert series_of(dots, calibrate(upright()), parse_sampling("count=4")).x == pytest.approx((0, 1))
     series = series_of(line((50, 400), (250, 400), (250, 300)), calibrate(upright()), parse_sampling("count=4"))
     np.testing.assert_allclose(series.x, (0, 2.5, 5, 5), atol=1e-12)
     np.testing.assert_allclose(series.y, (0, 0, 0, 1), atol=1e-12)

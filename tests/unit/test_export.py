@@ -289,6 +289,32 @@ def test_wpd_there_and_back(tmp_path, scales):
     assert again.image.name == "chart.png"
 
 
+def test_names_and_colours_of_a_project_are_kept(tmp_path):
+    data = [[{"x": 5, "y": 5 + y}, {"x": 60, "y": 9 + y}] for y in (0, 10, 20)]
+    datasets = [
+        {"name": "A & B", "colorRGB": [200, 0, 16, 255], "data": data[0]},
+        {"name": "same", "colorRGB": None, "data": data[1]},
+        {"name": "same", "colorRGB": [0, 300, 0], "data": data[2]},
+    ]
+    tar_of(tmp_path / "a.tar", {"a/wpd.json": json.dumps({"datasetColl": datasets}).encode(), "a/image.png": IMAGE})
+    made = document_of(read_wpd(tmp_path / "a.tar").sample)
+    assert [line.colour.hex for line in made.lines] == ["#c80010", "#000000", "#000000"]
+    assert written("csv_wide", made).splitlines()[0] == b"x,A & B,line_2,line_3"
+    assert b'stroke="#c80010"' in written("svg", made)
+    assert b"<title>A &amp; B</title>" in written("svg", made)
+    assert json.loads(written("geojson", made))["features"][0]["properties"]["name"] == "A & B"
+    assert [shape["label"] for shape in json.loads(written("labelme", made))["shapes"]] == ["A & B", "same", "same"]
+    assert [a["name"] for a in json.loads(written("coco", made))["annotations"]] == ["A & B", "same", "same"]
+
+
+def test_wpd_has_no_dates_as_numbers():
+    """Documents of other programs may have them; calibration files may not."""
+    moments = AxisRecord(scale="date", points=tuple(AxisPoint(pixel=(x, 9), value=x) for x in (0, 50)))
+    made = document().model_copy(update={"calibration": CalibrationRecord(x=moments, y=axes("linear", "linear").y)})
+    with pytest.raises(UserError, match="dates of the x axis must be given as text"):
+        written("wpd", made)
+
+
 def test_wpd_without_axes_and_picture(tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(written("wpd"))

@@ -437,6 +437,27 @@ def test_user_mistakes(charts, tmp_path, change, message):
         make_shards_serial(ShardJob(**values))
 
 
+@pytest.mark.parametrize("case", ["category", "no COCO"])
+def test_a_job_that_has_done_nothing_leaves_nothing(charts, tmp_path, case):
+    annotations = tmp_path / "b.json"
+    annotations.write_text((charts / "a.json").read_text() if case == "category" else '{"images": 1}')
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "above" / "out", tmp_path / "there"):
+        with pytest.raises(UserError):
+            make_shards_serial(ShardJob(annotations=annotations, images=charts / "images", out=out, category="no such"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "there"]
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_a_job_without_usable_pictures_leaves_the_reasons_and_can_be_run_again(charts, tmp_path):
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="holds no usable picture"):
+        make_shards_serial(job_for(charts, out).model_copy(update={"images": tmp_path / "empty"}))
+    assert [path.name for path in out.iterdir()] == ["rejects.jsonl"]
+    assert make_shards_serial(job_for(charts, out)).samples == 20
+
+
 def test_foreign_folder_is_left_alone(charts, tmp_path):
     (tmp_path / "thesis.txt").write_text("x")
     for overwrite in (False, True):

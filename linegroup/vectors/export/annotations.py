@@ -29,7 +29,7 @@ def coco(pictures: list[Picture], _options: ExportOptions) -> bytes:
 
 
 def to_sample(document: LinesDocument, number: int, image: bytes | None = None) -> Sample:
-    """The lines of a document as a `Sample`, for training on them; scores and colours stand in `meta`."""
+    """The lines of a document as a `Sample`, for training on them; scores, colours and names stand in `meta`."""
     size = size_of(document)
     lines = []
     for line in document.lines:
@@ -45,7 +45,7 @@ def to_sample(document: LinesDocument, number: int, image: bytes | None = None) 
                 parts=line.parts if len(xy) == len(line.polyline) else (0,),
                 closed=line.closed,
                 thickness=line.thickness,
-                meta={"score": line.score, "colour": line.colour.hex},
+                meta={"score": line.score, "colour": line.colour.hex, **({"name": line.name} if line.name else {})},
                 runs=line_runs(line, size),
             )
         )
@@ -55,7 +55,8 @@ def to_sample(document: LinesDocument, number: int, image: bytes | None = None) 
 def labelme(pictures: list[Picture], options: ExportOptions) -> bytes:
     """Labelme's JSON: a line strip per part of a line, a polygon for a closed one, a point for a dot.
 
-    Parts of one line share a group_id. labelme counts from pixel corners.
+    A shape's label is the name of its line, or line_1, line_2, … Parts of one line share a group_id. labelme counts
+    from pixel corners.
     """
     picture = pictures[0]
     document = picture.document
@@ -65,7 +66,7 @@ def labelme(pictures: list[Picture], options: ExportOptions) -> bytes:
             kind = "polygon" if line.closed and len(curve) > 2 else "linestrip" if len(curve) > 1 else "point"
             shapes.append(
                 {
-                    "label": f"{CATEGORY}_{line.id}",
+                    "label": line.name or f"{CATEGORY}_{line.id}",
                     "points": [[x + 0.5, y + 0.5] for x, y in curve],
                     "group_id": line.id,
                     "description": line.colour.hex,

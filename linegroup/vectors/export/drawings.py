@@ -56,7 +56,8 @@ def _path(line: LineRecord) -> str:
         points = points if len(points) > 1 else points * 2
         steps.append("M" + " L".join(points) + ("Z" if line.closed else ""))
     width = f"{line.thickness or 1:.6g}"
-    return f'<path id="line-{line.id}" stroke="{line.colour.hex}" stroke-width="{width}" d="{" ".join(steps)}"/>'
+    end = f"><title>{_escaped(line.name)}</title></path>" if line.name else "/>"
+    return f'<path id="line-{line.id}" stroke="{line.colour.hex}" stroke-width="{width}" d="{" ".join(steps)}"{end}'
 
 
 def geojson(pictures: list[Picture], options: ExportOptions) -> bytes:
@@ -72,6 +73,7 @@ def geojson(pictures: list[Picture], options: ExportOptions) -> bytes:
         properties = {
             "image": document.image.name,
             "line": line.id,
+            **({"name": line.name} if line.name else {}),
             "colour": line.colour.hex,
             "score": line.score,
             "thickness_pixels": line.thickness,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -32,6 +33,8 @@ def csv_long(pictures: list[Picture], _options: ExportOptions) -> bytes:
 def csv_wide(pictures: list[Picture], _options: ExportOptions) -> bytes:
     """The first column is x, the others are y of line 1, 2, …; empty where a line has no value there.
 
+    Columns are called as their lines, line_1, line_2, … where these have no name or share it.
+
     The common x are those of all lines' points, each once. Between its points a line is straight in the picture;
     between its parts and beyond its ends it has no value. A cell holds one value: where a line turns back and has
     several, that of its longest run in x (of equal ones the first) stands; `csv_long` has all of them.
@@ -43,12 +46,20 @@ def csv_wide(pictures: list[Picture], _options: ExportOptions) -> bytes:
     along, up = _scale(document, "x").forward, _scale(document, "y")
     columns = [up.back(_at(along(grid), along(x), up.forward(y), parts)) for x, y, parts in series]
     show_x, show_y = _shown(document, "x"), _shown(document, "y")
-    head = ["x", *(f"line_{line.id}" for line in document.lines)]
+    head = ["x", *_heads(document)]
     rows = [
         [show_x(x), *("" if np.isnan(column[i]) else show_y(float(column[i])) for column in columns)]
         for i, x in enumerate(grid.tolist())
     ]
     return _csv([head, *rows])
+
+
+def _heads(document: LinesDocument) -> list[str]:
+    """Names of the columns of y, each once."""
+    plain = [f"line_{line.id}" for line in document.lines]
+    own = [line.name or name for line, name in zip(document.lines, plain, strict=True)]
+    taken = Counter(["x", *own, *(name for name, other in zip(plain, own, strict=True) if name != other)])
+    return [name if taken[name] == 1 else other for name, other in zip(own, plain, strict=True)]
 
 
 def parquet(pictures: list[Picture], _options: ExportOptions) -> bytes:
