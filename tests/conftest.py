@@ -16,6 +16,7 @@ RAY_WARNINGS = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts Ray is marked so, comes first, and stays in one process; the other takes the rest, file by file."""
     for item in items:
