@@ -12,14 +12,13 @@ DEMO := demo
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
 
-# In two processes: one has all that starts Ray, the other the rest (tests/conftest.py).
-TWO := -n 2 --dist loadgroup --no-loadscope-reorder
-
+# Quick tests in two processes; those that start Ray or take long one after the other.
 test: lint
-	$(BIN)/python -m pytest $(TWO) -m "not chaos" --durations=25
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray and not slow"
+	$(BIN)/python -m pytest -m "not chaos and (ray or slow)"
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest $(TWO) -m "not chaos and not ray and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray and not slow"
 
 # Replicas of a real service on this machine are killed and stopped under load, for SECONDS in each test; sharding,
 # training and searching are killed KILLS times each at random moments, and the first two at every rename of a file.
