@@ -72,7 +72,7 @@ def test_processes_make_the_same_files_and_report(ray_session, tmp_path):
         out.rename(tmp_path / f"out{workers}")
     assert reports[0] == reports[1]
     assert [len(reports[1][0][key]) for key in ("done", "failed", "skipped")] == [8, 2, 0]
-    assert "lie beyond the calibrated points" in reports[1][1]
+    assert "beyond the calibrated points of an axis" in reports[1][1]
     assert folders[0] == folders[1]
     assert len(folders[1]) == 8 * 5
     (tmp_path / "out2").rename(tmp_path / "out")
