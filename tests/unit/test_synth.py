@@ -22,7 +22,9 @@ from linegroup.sources.synth import absolute_source, open_stream
 from linegroup.sources.synth.charts import RENDERERS, ChartStream, chart_stream, remake
 from linegroup.sources.synth.choosing import balanced
 from linegroup.sources.synth.curves import FAMILIES
+from linegroup.sources.synth.damage import DamageConfig
 from linegroup.sources.synth.distribution import ChartDistribution
+from linegroup.sources.synth.drafting import photocopied
 from linegroup.sources.synth.draw import draw_chart
 from linegroup.sources.synth.palettes import PALETTES
 from linegroup.sources.synth.spec import clip_parts
@@ -127,6 +129,12 @@ def test_drafted_pages_are_black_lines_and_what_is_no_line(renderer):
     assert kinds == {"leader", "text"}
     assert min(levels) == 0 < max(levels)
     assert max(keys) > 4
+
+
+def test_drafted_pages_lie_half_as_askew_as_is_asked_for():
+    copied = photocopied(DamageConfig(skew=(3, 3)))
+    assert copied.skew == (1.5, 1.5)
+    assert DamageConfig.model_validate(copied.model_dump()) == copied
 
 
 def test_drafting_leaves_the_other_charts_alone():

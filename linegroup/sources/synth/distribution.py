@@ -152,7 +152,10 @@ class ChartDistribution(Section):
     bars: Share = Setting(0.03, ge=0, le=1, description="Share of panels with bars or filled areas behind the lines.")
 
     drafting: Share = Setting(
-        0.0, ge=0, le=1, description="Share of charts redrawn as a draughtsman's page and photocopied (black, leaders)."
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of charts redrawn as a draughtsman's page; photocopied, whatever damage.profile says.",
     )
 
     damage: DamageConfig = DamageConfig()

@@ -50,9 +50,9 @@ def draft(chart: Chart, rng: Rng) -> Chart:
 
 
 def photocopied(config: DamageConfig) -> DamageConfig:
-    """Damage as to such pages: nearly all of them come from a scanner, most in black and white."""
+    """Damage as to such pages, whatever profile is asked for: most are scans, half as askew, in black and white."""
     profile = {"scan": 0.85, "copy": 0.08, "none": 0.07}
-    skew = (max(config.skew[0], -1.5), min(config.skew[1], 1.5))
+    skew = (config.skew[0] / 2, config.skew[1] / 2)
     return config.model_copy(
         update={"profile": profile, "scan_grey": 1.0, "scan_binary": 0.65, "scan_copier": 0.3, "skew": skew}
     )
