@@ -12,10 +12,10 @@ DEMO := demo
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
 
-# Quick tests in two processes; those that start Ray or take long one after the other.
+# Two processes for all but the tests that start Ray: each of those takes the machine.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray and not slow"
-	$(BIN)/python -m pytest -m "not chaos and (ray or slow)"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray"
+	$(BIN)/python -m pytest -m "not chaos and ray"
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray and not slow"
@@ -27,7 +27,7 @@ KILLS ?= 17
 
 chaos: $(READY)
 	CHAOS_SECONDS=$(SECONDS) CHAOS_KILLS=$(KILLS) $(BIN)/python -m pytest -m chaos \
-		tests/entrypoints/test_serve_ray.py tests/entrypoints/test_kills.py
+		tests/entrypoints/test_serve_ray.py tests/entrypoints/test_kills.py tests/entrypoints/test_search.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -60,8 +60,12 @@ class Machines:
             time.sleep(0.01)
         return False
 
-    def count(self) -> int:
-        return sum(node["Alive"] for node in ray.nodes())
+    def left(self, seconds: float = 60) -> int:
+        """How many nodes are alive once the loss of one is known: Ray learns of it a little after it happened."""
+        deadline = time.monotonic() + seconds
+        while (count := sum(node["Alive"] for node in ray.nodes())) > 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return count
 
     def stop(self) -> None:
         ray.shutdown()
@@ -112,7 +116,7 @@ def main() -> dict[str, Any]:
             loss = Loss(machines, "ray::Map", lambda: states[-1].done >= 2)
             made = make_shards(SynthJob(count=24, images_per_part=1, out=root / "shards"), states.append)
             lost = [loss.join()]
-            left = [machines.count()]
+            left = [machines.left()]
             seconds.append(time.monotonic())
             machines.fill()
             train_distributed(load_config(None, [*settings, f"training.out={root / 'quiet'}"]))
@@ -121,7 +125,7 @@ def main() -> dict[str, Any]:
             loss = Loss(machines, "RayTrainWorker", last.exists)
             result = train_distributed(load_config(None, [*settings, f"training.out={root / 'lost'}"]))
             lost.append(loss.join())
-            left.append(machines.count())
+            left.append(machines.left())
             seconds.append(time.monotonic())
         finally:
             machines.stop()
