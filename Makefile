@@ -12,10 +12,10 @@ DEMO := demo
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
 
-# Two processes for all but the tests that start Ray: each of those takes the machine.
+# Quick tests in two processes; those that start Ray or take long one after the other: each of these takes the machine.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray"
-	$(BIN)/python -m pytest -m "not chaos and ray"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray and not slow"
+	$(BIN)/python -m pytest -m "not chaos and (ray or slow)"
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray and not slow"
