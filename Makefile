@@ -27,7 +27,7 @@ KILLS ?= 17
 
 chaos: $(READY)
 	CHAOS_SECONDS=$(SECONDS) CHAOS_KILLS=$(KILLS) $(BIN)/python -m pytest -m chaos \
-		tests/entrypoints/test_serve_ray.py tests/entrypoints/test_kills.py tests/entrypoints/test_search.py
+		tests/entrypoints/test_serve_ray.py tests/entrypoints/test_kills.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
