@@ -19,14 +19,15 @@ from linegroup.masks import decode as decode_runs
 from linegroup.shards import ShardSet
 from linegroup.sources.coco import read_coco, write_coco
 from linegroup.sources.synth import absolute_source, open_stream
-from linegroup.sources.synth.charts import RENDERERS, ChartStream, chart_stream, remake
+from linegroup.sources.synth.charts import ChartStream, chart_stream, remake
 from linegroup.sources.synth.choosing import balanced
 from linegroup.sources.synth.curves import FAMILIES
 from linegroup.sources.synth.damage import DamageConfig
-from linegroup.sources.synth.distribution import ChartDistribution
+from linegroup.sources.synth.distribution import RENDERERS, ChartDistribution
 from linegroup.sources.synth.drafting import photocopied
 from linegroup.sources.synth.draw import draw_chart
 from linegroup.sources.synth.palettes import PALETTES
+from linegroup.sources.synth.rendering import render
 from linegroup.sources.synth.spec import clip_parts
 from linegroup.sources.synth.statistics import describe
 from linegroup.sources.synth.writing import draw_in_order
@@ -50,7 +51,7 @@ def ink_share(stream: ChartStream, number: int) -> tuple[float, int]:
     drawn, sample = stream.draw(number), stream.read(number)
     masks = [decode_runs(line.runs, sample.size) for line in sample.instances]
     union = np.any(masks, axis=0)
-    plain = RENDERERS[drawn.chart.renderer](drawn.chart, lines=False).pixels.astype(float)
+    plain = render(drawn.chart, lines=False).pixels.astype(float)
     change = np.abs(drawn.rendering.pixels - plain).max(axis=-1)
     lines = [drawn.chart.lines[line.z - 1][1] for line in sample.instances]
     changed = np.zeros_like(union)
@@ -121,7 +122,7 @@ def test_drafted_pages_are_black_lines_and_what_is_no_line(renderer):
         levels.append(panel.level)
         keys += [panel.legend.key] if panel.legend else []
         assert {line.colour for line in panel.lines} == {(0.0, 0.0, 0.0)}
-        whole, plain = (RENDERERS[renderer](chart, lines=lines) for lines in (True, False))
+        whole, plain = (render(chart, lines=lines) for lines in (True, False))
         change = np.abs(whole.pixels.astype(int) - plain.pixels).max(axis=-1)
         ink = cv2.dilate(np.max(whole.coverage, axis=0), np.ones((5, 5), np.uint8)) > 0
         assert not (change[~ink] > 16).any()

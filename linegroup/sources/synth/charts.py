@@ -6,7 +6,7 @@ more alone for its exact ink, and damaged as files in the world are, the truth m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,11 @@ from linegroup.config import explain_settings
 from linegroup.errors import UserError
 from linegroup.masks import encode
 from linegroup.sample import Instance, Sample
-from linegroup.sources.synth import matplotlib_renderer, svg_renderer
 from linegroup.sources.synth.damage import Damaged, Drawing, damage
 from linegroup.sources.synth.distribution import ChartDistribution
 from linegroup.sources.synth.drafting import draft, photocopied
 from linegroup.sources.synth.draw import draw_chart
+from linegroup.sources.synth.rendering import render
 from linegroup.sources.synth.spec import Chart, Line, Panel, Rendering, clip_parts, to_pixels
 from linegroup.sources.synth.statistics import describe, tags_of
 
@@ -39,8 +39,6 @@ _THINNEST = 0.12
 _TRIES = 20
 _SIMPLIFIED = 0.1
 """Largest distance in pixels of a stored centre line from the drawn one."""
-
-RENDERERS: dict[str, Callable[..., Rendering]] = {"matplotlib": matplotlib_renderer.render, "svg": svg_renderer.render}
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class ChartStream:
             dice = np.random.default_rng([self.seed, VERSION, number, attempt, 1])
             if dice.random() < self.distribution.drafting:
                 chart, harm = draft(chart, dice), photocopied(harm)
-            rendering = RENDERERS[chart.renderer](chart)
+            rendering = render(chart)
             drawing = Drawing(rendering.pixels, tuple(_centre(p, x)[0] for p, x in chart.lines), _uncovered(rendering))
             damaged = damage(drawing, harm, rng)
             if any(mask.any() for mask in _masks(chart, damaged)):
