@@ -21,7 +21,8 @@ Mask = NDArray[np.bool_]
 def _model(_picture: Picture, maps: Maps | None, config: GroupingConfig) -> Mask:
     if maps is None:
         raise UserError("candidates 'model' needs a model; without one choose non_background, non_white or canny.")
-    return np.asarray(maps.foreground >= config.foreground_threshold)
+    # Half precision would round the threshold, too.
+    return np.asarray(np.asarray(maps.foreground, dtype=np.float32) >= config.foreground_threshold)
 
 
 def _non_white(picture: Picture, _maps: Maps | None, config: GroupingConfig) -> Mask:
@@ -60,12 +61,12 @@ CANDIDATES: dict[str, Callable[[Picture, Maps | None, GroupingConfig], Mask]] = 
 """Methods by name: `(picture, maps or None, config)` to `(h, w) bool`."""
 
 
-def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Field:
+def make_field(pixels: Pixels | Picture, maps: Maps | None, config: GroupingConfig) -> Field:
     """The candidate pixels of a picture, with what is known of them.
 
     Args:
-        pixels: `(h, w, 3) uint8` RGB.
-        maps: What a model says; None: features are `(N, 0)`, foreground is 1.
+        pixels: `(h, w, 3) uint8` RGB, or a picture with what is known of its page already.
+        maps: What a model says, in any precision; None: features are `(N, 0)`, foreground is 1.
         config: Chooses the candidates.
 
     Raises:
@@ -73,14 +74,16 @@ def make_field(pixels: Pixels, maps: Maps | None, config: GroupingConfig) -> Fie
     """
     if config.candidates not in CANDIDATES:
         raise unknown_name("candidate method", config.candidates, CANDIDATES)
-    picture = Picture(pixels)
+    picture = pixels if isinstance(pixels, Picture) else Picture(pixels)
     ys, xs = ink_pixels(CANDIDATES[config.candidates](picture, maps, config))
     if maps is None:
         features, foreground = np.zeros((len(ys), 0), dtype=np.float32), np.ones(len(ys), dtype=np.float32)
         crossing, tangent = np.zeros(len(ys), dtype=np.float32), np.zeros((len(ys), 2), dtype=np.float32)
     else:
-        features, foreground = np.ascontiguousarray(maps.embedding[:, ys, xs].T), maps.foreground[ys, xs]
-        crossing, tangent = maps.crossing[ys, xs], np.ascontiguousarray(maps.tangent[:, ys, xs].T)
+        features, tangent = (
+            np.ascontiguousarray(each[:, ys, xs].T, dtype=np.float32) for each in (maps.embedding, maps.tangent)
+        )
+        foreground, crossing = (np.asarray(each[ys, xs], dtype=np.float32) for each in (maps.foreground, maps.crossing))
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
-    size = (pixels.shape[0], pixels.shape[1])
+    size = (picture.pixels.shape[0], picture.pixels.shape[1])
     return Field(positions, features, foreground, picture.colours_at(ys, xs), size, picture.page, crossing, tangent)

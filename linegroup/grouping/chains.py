@@ -217,7 +217,9 @@ def _cut_at_wedges(strokes: Strokes) -> Strokes:
 
 def _wedges(stroke: Points) -> set[int]:
     """Where a stroke `(n, 2)` has its first and its last column, if it turns back sharply there."""
-    found = set()
+    found: set[int] = set()
+    if len(stroke) < 2 * BACK_FULL:
+        return found
     for side in (stroke[:, 0], -stroke[:, 0]):
         at = np.flatnonzero(side == side.min())
         k = int(at[len(at) // 2])

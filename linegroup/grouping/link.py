@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from linegroup.grouping.clustering import empty_groups, number_lines
 from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks, likely_inks
 from linegroup.grouping.linking import drawn_over, link_lines, share_out
 from linegroup.grouping.skew import find_skew, straighten
-from linegroup.grouping.strokes import with_edges
+from linegroup.grouping.strokes import Strokes, find_strokes, with_edges
 from linegroup.grouping.workspace import Workspace
 from linegroup.sample import Field, Groups
 
@@ -53,22 +54,61 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
         return empty_groups(0)
     learned = field.features.shape[1] > 0
     likely = field.foreground >= config.foreground_threshold
-    if likely.all() and learned:
-        return _group(field, foreground_inks(field), _looks(field, config), config)
     if learned and not likely.all() and _looks_say_little(field):
-        order = np.flatnonzero(field.foreground >= max(SURE, config.foreground_threshold))
-        if not len(order):
-            return empty_groups(len(field))
-        part = _part(field, order)
-        return _as_it_was(_group(part, foreground_inks(part), _looks(part, config), config), order, len(field))
+        threshold = max(SURE, config.foreground_threshold)
+        drawing = workspace.keep(("sure", threshold), lambda: _sure_drawing(field, threshold))
+    elif learned and likely.all():
+        drawing = workspace.keep("foreground", lambda: _Drawing(field, foreground_inks(field)))
+    elif likely.all():
+        drawing = workspace.keep("chart", lambda: _upright_drawing(field, likely))
+    else:
+        drawing = workspace.keep(("likely", config.foreground_threshold), lambda: _upright_drawing(field, likely))
+    if not len(drawing.field):
+        return empty_groups(len(field))
+    groups = _group(drawing, _looks(drawing.field, config) if learned else None, config)
+    return groups if drawing.order is None else _as_it_was(groups, drawing.order, len(field))
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawing:
+    """What is linked: the same whatever links may cost.
+
+    Attributes:
+        field: The candidates, straightened, or some of them.
+        inks: Theirs.
+        order: Which of all candidates they are; None: all, in order.
+    """
+
+    field: Field
+    inks: Inks
+    order: NDArray[np.int64] | None = None
+
+    @cached_property
+    def strokes(self) -> list[Strokes]:
+        """Of each ink."""
+        return [find_strokes(ink) for ink in self.inks.masks]
+
+    @cached_property
+    def amounts(self) -> list[int]:
+        """Pixels of each ink."""
+        return [int(np.count_nonzero(ink)) for ink in self.inks.masks]
+
+
+def _sure_drawing(field: Field, threshold: float) -> _Drawing:
+    """What a model is sure of, and nothing else."""
+    order = np.flatnonzero(field.foreground >= threshold)
+    part = _part(field, order)
+    return _Drawing(part, foreground_inks(part), order)
+
+
+def _upright_drawing(field: Field, likely: Mask) -> _Drawing:
+    """All candidates, the axes along rows and columns; `likely` `(N,)`: those that a model says are of lines."""
     order = np.arange(len(field))
     slope, lean = find_skew(field.mask)
     if slope or lean:
         field, order = straighten(field, slope, lean)
         likely = likely[order]
-    inks = chart_inks(field) if likely.all() else likely_inks(field, likely)
-    looks = _looks(field, config) if learned else None
-    return _as_it_was(_group(field, inks, looks, config), order, len(field))
+    return _Drawing(field, chart_inks(field) if likely.all() else likely_inks(field, likely), order)
 
 
 def _looks_say_little(field: Field) -> bool:
@@ -83,13 +123,14 @@ def _looks(field: Field, config: GroupingConfig) -> Looks:
     return Looks(where, field.features, field.tangent, 2 * (config.margin or APART), config.embedding_cost)
 
 
-def _group(field: Field, inks: Inks, looks: Looks | None, config: GroupingConfig) -> Groups:
+def _group(drawing: _Drawing, looks: Looks | None, config: GroupingConfig) -> Groups:
     """Number the lines of all inks; ink beside a line that is of none is its soft edge, or what lies under it."""
+    field, inks = drawing.field, drawing.inks
     labels = np.zeros(field.size, dtype=np.int32)
     lines: list[list[Chain]] = []
-    amounts = [np.count_nonzero(ink) for ink in inks.masks]
-    for ink, amount in zip(inks.masks, amounts, strict=True):
-        found = link_lines(ink, inks.plot, looks, alone=bool(amount >= ALONE * sum(amounts)))
+    whole = sum(drawing.amounts)
+    for ink, strokes, amount in zip(inks.masks, drawing.strokes, drawing.amounts, strict=True):
+        found = link_lines(ink, inks.plot, looks, alone=amount >= ALONE * whole, strokes=strokes)
         own = share_out(ink, found)
         np.add(own, len(lines), out=labels, where=own > 0)
         lines.extend(found)

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from linegroup.grouping.chains import Chain, Looks, link_strokes
 from linegroup.grouping.gathering import gather
-from linegroup.grouping.strokes import find_strokes, ink_box
+from linegroup.grouping.strokes import Strokes, find_strokes, ink_box
 
 Mask = NDArray[np.bool_]
 Size = tuple[int, int]
 
 
-def link_lines(mask: Mask, plot: Size, looks: Looks | None = None, *, alone: bool = True) -> list[list[Chain]]:
+def link_lines(
+    mask: Mask, plot: Size, looks: Looks | None = None, *, alone: bool = True, strokes: Strokes | None = None
+) -> list[list[Chain]]:
     """The lines of one ink, each as its chains, the longest first; one line where nothing says that there are more.
 
     Args:
@@ -26,10 +28,11 @@ def link_lines(mask: Mask, plot: Size, looks: Looks | None = None, *, alone: boo
         plot: `(height, width)` of the plot area.
         looks: What a model says of the ink.
         alone: Whether hardly anything else is drawn: then the ink may be several lines, and turns back are doubtful.
+        strokes: Of the ink, where they are known.
     """
     if not mask.any():
         return []
-    chains = link_strokes(find_strokes(mask), plot[1], looks, alone=alone)
+    chains = link_strokes(strokes or find_strokes(mask), plot[1], looks, alone=alone)
     return gather(chains, plot[1], looks)
 
 

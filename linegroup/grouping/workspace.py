@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from linegroup.grouping.engine.budget import allowance, settle
 from linegroup.grouping.engine.tree import PointTree, build_tree
 from linegroup.grouping.hdbscan import Reachability, span
 from linegroup.sample import Field
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,14 @@ class Workspace:
     def __init__(self, field: Field) -> None:
         self.field = field
         self._points: dict[tuple[Any, ...], Points] = {}
+        self._kept: dict[Any, Any] = {}
+
+    def keep(self, key: Any, make: Callable[[], T]) -> T:
+        """What a grouper made of the field before under this name of its own; made now, if it was not."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: T = self._kept[key]
+        return kept
 
     def points(self, config: GroupingConfig) -> Points:
         """The candidates as `config` wants them clustered: normalised, with positions, without crossings, sampled."""

@@ -19,6 +19,7 @@ from linegroup.config import DataConfig, GroupingConfig
 from linegroup.errors import UserError
 from linegroup.files import write_atomic
 from linegroup.grouping import Grouper, make_field
+from linegroup.grouping.ink import Picture
 from linegroup.sample import Field, Maps, Sample
 from linegroup.targets import Targets, draw_targets, line_pixels
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
-_KEPT = 4
+_KEPT = 10
 """Fields, and groupers with their trees, that a chart keeps: those of the settings that were tried last."""
 
 _HALF = float(np.finfo(np.float16).max)
@@ -73,6 +74,7 @@ class ChartGrouper:
 
     def __init__(self, chart: Chart) -> None:
         self.chart = chart
+        self._picture = Picture(chart.pixels)
         self._fields: OrderedDict[Any, Field] = OrderedDict()
         self._groupers: OrderedDict[Any, Grouper] = OrderedDict()
 
@@ -98,8 +100,7 @@ class ChartGrouper:
         key = _field_key(config)
         field = self._fields.get(key)
         if field is None:
-            maps = Maps(*(np.asarray(getattr(self.chart.maps, f.name), dtype=np.float32) for f in fields(Maps)))
-            field = make_field(self.chart.pixels, maps, config)
+            field = make_field(self._picture, self.chart.maps, config)
         _keep(self._fields, key, field)
         return field
 

@@ -27,13 +27,13 @@ from linegroup.tuning.trials import Trial, best_of
 
 METHOD = "grouping.method"
 
-MOST_WORK = 10_000_000
-"""Steps (see `grouping.max_work`) after which a setting that is tried is too slow: half a second for a chart."""
+MOST_WORK = 5_000_000
+"""Steps (see `grouping.max_work`) after which a setting is too slow to be tried: a quarter of a second for a chart."""
 
-_PARTS = (0.25, 0.5)
+_PARTS = (0.2, 0.4, 0.7)
 """Shares of the charts after which a trial may be stopped."""
 
-_FEWEST = 5
+_FEWEST = 3
 """Charts before that."""
 
 Progress = Callable[[int, int], None]

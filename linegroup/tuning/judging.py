@@ -88,7 +88,7 @@ class Judge:
         model = model.to(runtime.device).eval()
         numbers = spread(len(samples), self.settings.charts)
         charts = model_charts(model, (samples.read(i) for i in numbers), self.config.data)
-        scorer = ChartScorer(charts)
+        scorer = ChartScorer(charts.__getitem__)
         found = search_grouping(
             self._begin(),
             self.space,

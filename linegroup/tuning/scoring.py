@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -37,16 +39,18 @@ class Scorer(Protocol):
 class ChartScorer:
     """Charts in this process."""
 
-    def __init__(self, charts: Sequence[Chart]) -> None:
-        self._groupers = [ChartGrouper(chart) for chart in charts]
+    def __init__(self, read: Callable[[int], Chart]) -> None:
+        """Args: read: Gives chart number i, when it is first asked for."""
+        self._grouper = functools.cache(lambda i: ChartGrouper(read(i)))
 
     def objective(self, name: str, config: GroupingConfig, charts: Sequence[int]) -> list[float]:
         """See `Scorer`."""
-        return [objective(name, self._groupers[i].chart, self._groupers[i].labels(config)) for i in charts]
+        chosen = [self._grouper(i) for i in charts]
+        return [objective(name, one.chart, one.labels(config)) for one in chosen]
 
     def metrics(self, config: GroupingConfig, charts: Sequence[int]) -> list[dict[str, float]]:
         """See `Scorer`."""
-        chosen = [self._groupers[i] for i in charts]
+        chosen = [self._grouper(i) for i in charts]
         return [score(one.chart.truth, one.chart.lines, one.labels(config)) for one in chosen]
 
 
@@ -66,11 +70,14 @@ class ProcessScorer:
     ) -> None:
         # Not forked: torch, Arrow and OpenCV have threads.
         context = multiprocessing.get_context("spawn")
-        shares = [tuple(indices[k::workers]) for k in range(workers)]
         self._pools = [
-            ProcessPoolExecutor(1, context, initializer=_open, initargs=(samples, folder, share, data))
-            for share in shares
+            ProcessPoolExecutor(1, context, initializer=_open, initargs=(samples, folder, tuple(indices), data))
+            for _ in range(workers)
         ]
+        self._place: dict[int, int] = {}
+        for pool in self._pools:
+            # They start now, beside what else there is to do, and not when they are first asked.
+            pool.submit(_start)
 
     def __enter__(self) -> ProcessScorer:
         return self
@@ -92,20 +99,18 @@ class ProcessScorer:
 
     def _spread(self, work: Callable[..., list[T]], charts: Sequence[int], *given: Any) -> list[T]:
         """The answers for the charts, in their order."""
-        count = len(self._pools)
-        shares = [[i for i in charts if i % count == k] for k in range(count)]
-        futures = [
-            pool.submit(work, *given, [i // count for i in share])
-            for pool, share in zip(self._pools, shares, strict=True)
+        for i in charts:
+            # In turns, in the order in which they are first asked for: so the first few are spread evenly, too.
+            self._place.setdefault(i, len(self._place) % len(self._pools))
+        shares = [
+            (pool, share) for k, pool in enumerate(self._pools) if (share := [i for i in charts if self._place[i] == k])
         ]
+        futures = [pool.submit(work, *given, share) for pool, share in shares]
         # All are waited for: where one has failed, the others must not be left busy with what nobody wants.
         wait(futures)
-        found = {i: value for share, future in zip(shares, futures, strict=True) for i, value in _pairs(share, future)}
+        answers = [zip(share, future.result(), strict=True) for (_, share), future in zip(shares, futures, strict=True)]
+        found = dict(itertools.chain.from_iterable(answers))
         return [found[i] for i in charts]
-
-
-def _pairs(share: Sequence[int], future: Future[list[T]]) -> Iterator[tuple[int, T]]:
-    return zip(share, future.result(), strict=True)
 
 
 _scorer: ChartScorer | None = None
@@ -115,7 +120,11 @@ _scorer: ChartScorer | None = None
 def _open(samples: ShardSet, folder: MapFolder, indices: Sequence[int], data: DataConfig) -> None:
     global _scorer
     cv2.setNumThreads(1)
-    _scorer = ChartScorer([folder.chart(samples, index, data) for index in indices])
+    _scorer = ChartScorer(lambda i: folder.chart(samples, indices[i], data))
+
+
+def _start() -> None:
+    """Nothing but what comes with it: a process with all it needs loaded."""
 
 
 def _objective(name: str, config: GroupingConfig, charts: Sequence[int]) -> list[float]:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from linegroup.config import GroupingConfig
-from linegroup.grouping import group_field, group_image
+from linegroup.grouping import Grouper, group_field, group_image, link
+from linegroup.grouping.strokes import find_strokes
 from linegroup.metrics import adjusted_rand_index, contingency, score
 from linegroup.sample import Field, Maps
 from linegroup.targets import draw_targets, line_pixels
@@ -230,3 +231,18 @@ def test_where_most_ink_is_none_of_lines_the_model_says_what_is():
     assert np.array_equal(labels == 1, line)
     assert np.array_equal(labels > 0, line)
     assert not with_maps(pixels, 0.1 * line, candidates="non_background", foreground_threshold=0.15).any()
+
+
+def test_trying_other_costs_finds_the_strokes_once(monkeypatch):
+    mask = inked([[20, 20], [280, 180]], [[20, 180], [280, 20]])
+    field = black_field(mask, np.zeros((*mask.shape, 2)))
+    asked = []
+    monkeypatch.setattr(link, "find_strokes", lambda ink: asked.append(ink) or find_strokes(ink))
+    grouper = Grouper(LINK)
+    grouper.fit(field)
+    once = len(asked)
+    again = grouper.refit(embedding_cost=2.0, min_pixels=30)
+    assert len(asked) == once >= 1
+    anew = group_field(field, LINK.changed({"embedding_cost": 2.0, "min_pixels": 30}))
+    np.testing.assert_array_equal(again.labels, anew.labels)
+    np.testing.assert_array_equal(again.shared, anew.shared)
