@@ -10,6 +10,7 @@ import typer
 
 from linegroup.cli.common import JsonFlag, finite, note, print_json
 from linegroup.errors import UserError
+from linegroup.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     from linegroup.config import Config
@@ -115,9 +116,10 @@ def _train(settings: Config) -> TrainResult:
         from linegroup.distributed.train import train_distributed
 
         return train_distributed(settings)
-    from linegroup.training.loop import train_local
+    with interrupts_held():
+        from linegroup.training.loop import train_local
 
-    return train_local(settings)
+        return train_local(settings)
 
 
 def _scored(settings: Config) -> str:

@@ -22,6 +22,7 @@ from linegroup.cli.common import (
     progress_bar,
 )
 from linegroup.cli.inputs import check_out
+from linegroup.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     from linegroup.tuning.grouping import Improvement, Tuning
@@ -88,9 +89,10 @@ def tune_grouping(
       linegroup tune grouping --model pretrained --data shards --out tuned --method link --trials 100
       linegroup tune grouping --model run/artifact --data shards --out tuned --objective line_f1 --charts 0
     """
-    from linegroup.tuning.grouping import PICTURE
-    from linegroup.tuning.grouping import tune_grouping as tune
-    from linegroup.tuning.settings import DecoderSettings
+    with interrupts_held():
+        from linegroup.tuning.grouping import PICTURE
+        from linegroup.tuning.grouping import tune_grouping as tune
+        from linegroup.tuning.settings import DecoderSettings
 
     check_out(out)
     settings = DecoderSettings(
@@ -103,7 +105,7 @@ def tune_grouping(
         seed=seed,
         workers=workers,
     )
-    with progress_bar("Maps") as show_maps, progress_bar("Trials") as show_trials:
+    with progress_bar("Maps") as show_maps, progress_bar("Trials") as show_trials, interrupts_held():
         tuning = tune(
             model,
             data,

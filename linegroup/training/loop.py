@@ -21,6 +21,7 @@ import torch
 from linegroup.batches import BatchBuilder
 from linegroup.config import Config, TrainingConfig, flat
 from linegroup.errors import UserError
+from linegroup.interrupts import safe_point
 from linegroup.model import LineModel
 from linegroup.training.artifact import recover, save_artifact
 from linegroup.training.checkpoint import (
@@ -208,7 +209,18 @@ class _Run:
                     reporter.step(done, self._epoch(done), self._mean(values))
                     if done % self.plan.steps_per_epoch == 0 or done == self.total:
                         self._end_epoch(done, reporter)
+                    self._pause(done, reporter)
             return self._finish()
+
+    def _pause(self, done: int, reporter: Reporter) -> None:
+        """Where Ctrl-C is answered: what was learned until here is kept."""
+        try:
+            safe_point()
+        except KeyboardInterrupt:
+            reporter.flush()
+            self._save(LAST, done)
+            reporter.say(f"Stopped after step {done} of {self.total}; the same command goes on from there.")
+            raise
 
     def _end_epoch(self, done: int, reporter: Reporter) -> None:
         training = self.config.training

@@ -20,6 +20,7 @@ from linegroup.errors import UserError
 from linegroup.files import write_atomic
 from linegroup.grouping import Grouper, make_field
 from linegroup.grouping.ink import Picture
+from linegroup.interrupts import safe_point
 from linegroup.sample import Field, Maps, Sample
 from linegroup.targets import Targets, draw_targets, line_pixels
 
@@ -131,6 +132,7 @@ class MapFolder:
                 arrays = {field.name: getattr(maps, field.name) for field in fields(Maps)}
                 write_atomic(path, lambda stream, arrays=arrays: np.savez(stream, **arrays))  # type: ignore[misc]
             progress(done, len(chosen))
+            safe_point()
 
     def chart(self, samples: SampleReader, index: int, data: DataConfig) -> Chart:
         """One of the charts that are there."""

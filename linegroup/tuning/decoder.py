@@ -19,6 +19,7 @@ import optuna
 
 from linegroup.config import Config, GroupingConfig
 from linegroup.errors import UserError, unknown_name
+from linegroup.interrupts import safe_point
 from linegroup.tuning.importance import quiet_optuna
 from linegroup.tuning.objective import OBJECTIVES
 from linegroup.tuning.scoring import Scorer
@@ -104,6 +105,7 @@ def search_grouping(
         search.begin(study)
         progress(1, trials)
         for number in range(1, trials):
+            safe_point()
             search.go(study, number)
             progress(number + 1, trials)
     best = search.answer(caution)

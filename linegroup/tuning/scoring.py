@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import ExitStack
@@ -119,6 +120,8 @@ _scorer: ChartScorer | None = None
 
 def _open(samples: ShardSet, folder: MapFolder, indices: Sequence[int], data: DataConfig) -> None:
     global _scorer
+    # Ctrl-C reaches all processes of a terminal: the one that asked decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     _scorer = ChartScorer(lambda i: folder.chart(samples, indices[i], data))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -91,13 +92,13 @@ def cluster(empty_mlflow):
             time.sleep(0.5)
         yield address, environment
     finally:
-        # `ray start --block` takes its own processes down; never `ray stop`, which takes everybody's.
-        head.send_signal(signal.SIGTERM)
-        try:
-            head.wait(30)
-        except subprocess.TimeoutExpired:
-            head.kill()
-            head.wait()
+        # What `ray start --block` started is of its own process group; never `ray stop`, which takes everybody's.
+        os.killpg(head.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            head.wait(5)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
         log.close()
         shutil.rmtree(home, ignore_errors=True)
 

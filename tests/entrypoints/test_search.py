@@ -1,11 +1,14 @@
 """The search for a method with Ray Tune: one training that fails hurts nobody, a killed search goes on."""
 
+import contextlib
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -107,24 +110,28 @@ def test_when_all_fail_it_says_why(shards, tmp_path, ray_session):
         search_method(plan_search(*load_search(None, given)))
 
 
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("state", ["whole", "cut off", "never written"])
-def test_a_killed_search_goes_on(shards, tmp_path, state):
-    """The job as a user runs it; it is killed when the first training is in its middle.
+@dataclass(frozen=True)
+class Killed:
+    """A search that was killed when its first training was in its middle."""
 
-    Where Tune's own notes are lost, it begins anew, and its trainings find their folders.
-    """
+    folder: Path
+    options: list[str]
+    command: list[str]
+    begun: set[str]
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def kill_in_the_middle(shards: Path, folder: Path) -> Killed:
+    """The job as a user runs it, killed."""
     options = arguments(
-        shards, tmp_path, "small_unet", "search.trials=2", "training.max_steps=300", "training.save_every=20"
+        shards, folder, "small_unet", "search.trials=2", "training.max_steps=300", "training.save_every=20"
     )
-    options = [text for text in options if "small_unet]" not in text]
-    (tmp_path / "space.yaml").write_text("parameters:\n  - {key: loss.delta_d, low: 1.0, high: 3.0}\n")
+    (folder / "space.yaml").write_text("parameters:\n  - {key: loss.delta_d, low: 1.0, high: 3.0}\n")
     command = [sys.executable, str(ROOT / "tune" / "search_method.py"), *options, "ray.address=local"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    trials = tmp_path / "search" / "trials"
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    trials = folder / "search" / "trials"
     deadline = time.monotonic() + 240
     while not list(trials.glob("*/judged.json")):
         assert time.monotonic() < deadline, "no training was judged"
@@ -134,34 +141,85 @@ def test_a_killed_search_goes_on(shards, tmp_path, state):
     time.sleep(4)
     first.kill()
     first.wait()
-    begun = {path.name for path in trials.iterdir()}
-    notes = list((tmp_path / "search" / "ray").glob("experiment_state-*.json"))
-    assert notes
-    # A tracking address may hold a password.
-    kept = [path for path in (tmp_path / "search" / "ray").rglob("*") if path.is_file()]
-    assert not [path for path in kept if b"mlflow.db" in path.read_bytes()]
-    for path in notes if state != "whole" else ():
-        path.write_bytes(path.read_bytes()[:-20])
-        if state == "never written":
-            path.unlink()
-    again = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
+    return Killed(folder, options, command, {path.name for path in trials.iterdir()})
+
+
+def goes_on(killed: Killed) -> None:
+    """Run the search again, and look at what it leaves."""
+    again = subprocess.run(killed.command, capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=600)
     assert again.returncode == 0, again.stderr
     (line,) = again.stdout.splitlines()
     answer = json.loads(line)
     assert [trial["state"] for trial in answer["trials"]].count("failed") == 0
     assert len(answer["trials"]) == 2
     # The trainings that had begun are those that went on, each in its own folder.
-    assert begun <= {path.name for path in trials.iterdir()}
-    assert len(list(trials.iterdir())) == 2
-    runs = runs_of(load_search(None, options)[0].tracking)
+    trials = {path.name for path in (killed.folder / "search" / "trials").iterdir()}
+    assert killed.begun <= trials
+    assert len(trials) == 2
+    runs = runs_of(load_search(None, killed.options)[0].tracking)
     assert len(runs) == 3
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
 
 
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_killed_search_goes_on(shards, tmp_path):
+    """At once, while trainings of the killed one may still be there."""
+    killed = kill_in_the_middle(shards, tmp_path)
+    notes = tmp_path / "search" / "ray"
+    assert list(notes.glob("experiment_state-*.json"))
+    # A tracking address may hold a password.
+    assert not [path for path in notes.rglob("*") if path.is_file() and b"mlflow.db" in path.read_bytes()]
+    goes_on(killed)
+
+
+@pytest.fixture(scope="module")
+def killed_once(shards, tmp_path_factory) -> tuple[Killed, Path]:
+    """A killed search, and a copy of its folder as it was when nothing of it was left that could write."""
+    killed = kill_in_the_middle(shards, tmp_path_factory.mktemp("killed"))
+    deadline = time.monotonic() + 60
+    while is_changing(killed.folder):
+        assert time.monotonic() < deadline, "the trainings of a killed search go on"
+    return killed, shutil.copytree(killed.folder, tmp_path_factory.mktemp("copy") / "killed")
+
+
+def is_changing(folder: Path, seconds: float = 4) -> bool:
+    """Whether anything is written meanwhile."""
+
+    def seen() -> list[tuple[str, int]]:
+        found = []
+        for path in folder.rglob("*"):
+            with contextlib.suppress(OSError):
+                found.append((str(path), path.stat().st_mtime_ns))
+        return sorted(found)
+
+    before = seen()
+    time.sleep(seconds)
+    return seen() != before
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("state", ["cut off", "never written"])
+def test_a_killed_search_whose_notes_are_lost_goes_on(killed_once, state):
+    """It begins anew, and its trainings find their folders."""
+    killed, copy = killed_once
+    shutil.rmtree(killed.folder)
+    shutil.copytree(copy, killed.folder)
+    notes = list((killed.folder / "search" / "ray").glob("experiment_state-*.json"))
+    assert notes
+    for path in notes:
+        path.write_bytes(path.read_bytes()[:-20])
+        if state == "never written":
+            path.unlink()
+    goes_on(killed)
+
+
 def test_the_job_says_what_is_wrong(tmp_path):
     command = [sys.executable, str(ROOT / "tune" / "search_method.py"), f"data.train={tmp_path / 'none'}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert answer.returncode == 2
     assert "There is no shard folder" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import logging
 import math
@@ -18,6 +19,7 @@ import torch.multiprocessing as multiprocessing
 from linegroup.batches import BatchBuilder
 from linegroup.config import Config, load_config
 from linegroup.errors import UserError
+from linegroup.interrupts import interrupts_held
 from linegroup.shards import ShardSet, load_manifest, save_manifest
 from linegroup.testing import random_sample
 from linegroup.training.artifact import load_artifact
@@ -77,6 +79,38 @@ def undisturbed(shards, tmp_path_factory) -> Path:
     torch.set_num_threads(1)
     train_local(configured(shards, out))
     return out
+
+
+class Interrupting(Runtime):
+    """Ctrl-C comes when the batch of a step is asked for."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__("cpu")
+        self.at = at
+
+    @contextlib.contextmanager
+    def batches(self, builder, first, stop, workers):
+        def asked(batches):
+            for step, batch in enumerate(batches, first):
+                if step == self.at:
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield batch
+
+        with local_batches(builder, first, stop, workers) as batches:
+            yield asked(batches)
+
+
+def test_what_was_learned_before_an_interrupt_is_kept(shards, tmp_path, undisturbed):
+    config = prepare_run(configured(shards, tmp_path))
+    for at in (1, 4):
+        with pytest.raises(KeyboardInterrupt), interrupts_held():
+            train(config, Interrupting(at))
+        # The step that was running is finished, and saved though it ends no epoch.
+        assert load_checkpoint(tmp_path / "checkpoints" / "last.pt").step == at + 1
+    result = train_local(config)
+    assert result.resumed_from == 5
+    assert_equal(weights(tmp_path), weights(undisturbed))
+    assert read_metrics(tmp_path) == read_metrics(undisturbed)
 
 
 def test_what_a_run_leaves(undisturbed):
