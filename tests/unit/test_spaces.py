@@ -40,7 +40,7 @@ def test_packaged_spaces_fit_the_configuration(name):
 
 
 def test_there_are_packaged_spaces():
-    assert PACKAGED == ["grouping", "training"]
+    assert PACKAGED == ["grouping", "small", "training"]
 
 
 def test_conditions_decide_what_is_asked():
