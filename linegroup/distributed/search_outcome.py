@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ray.tune import ResultGrid
 
+from linegroup.distributed.search_state import TRIALS, began
 from linegroup.tuning.plans import SearchPlan
 from linegroup.tuning.trials import State, Trial
 
@@ -16,8 +17,9 @@ WHOLE = 100
 def read_trials(plan: SearchPlan, grid: ResultGrid) -> tuple[list[Trial], list[str]]:
     """The trainings in the order in which they began, and the names of their folders."""
     trials, names = [], []
-    for number in range(len(grid)):
-        result = grid[number]
+    # Tune itself tells them in another order after it has gone on with a search.
+    results = sorted((grid[k] for k in range(len(grid))), key=lambda r: began(plan.out / TRIALS, Path(r.path).name))
+    for number, result in enumerate(results):
         metrics = result.metrics or {}
         progress = int(metrics.get("progress", 0))
         state: State = "failed" if result.error else "complete" if progress >= WHOLE else "stopped"

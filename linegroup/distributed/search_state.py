@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import pickle
 import shutil
 from collections.abc import Collection, Mapping
@@ -71,6 +72,14 @@ def claim_folder(trials: Path, values: Mapping[str, Any], tune_id: str) -> str:
         if owner.read_text(encoding="utf-8") == tune_id:
             return name
     raise AssertionError("counting has no end")
+
+
+def began(trials: Path, name: str) -> float:
+    """When a training took its folder, in seconds since 1970; inf where it never did."""
+    try:
+        return (trials / name / _OWNER).stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _release(trials: Path, known: Collection[str]) -> None:

@@ -335,6 +335,19 @@ def test_one_spanning_tree_serves_many_parameters():
         np.testing.assert_array_equal(extract(kept, size).labels, hdbscan(points, size, 5).labels)
 
 
+def test_hundreds_of_neighbours_are_work():
+    """Most of the time of large `min_samples` goes into keeping the nearest so far: it is counted, and stopped."""
+    points = np.random.default_rng(0).normal(size=(20_000, 8)).astype(np.float32)
+    work = allowance(1_000_000)
+    with pytest.raises(WorkExceeded):
+        span(build_tree(points), 400, work=work)
+    assert work[0] < 6_000_000
+    few, many = allowance(None), allowance(None)
+    for k, spent in ((5, few), (200, many)):
+        span(build_tree(points[:3000]), k, work=spent)
+    assert many[0] > few[0] + 3000 * 200 / 2
+
+
 @pytest.mark.parametrize("cluster", [lambda p, w: dbscan(p, 0.3, 200, max_work=w), lambda p, w: hdbscan(p, max_work=w)])
 def test_even_points_stop_at_the_allowance_with_a_word_on_what_to_do(cluster):
     points = np.random.default_rng(0).uniform(size=(20_000, 8)).astype(np.float32)

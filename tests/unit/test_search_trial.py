@@ -2,10 +2,12 @@
 
 import contextlib
 import math
+import os
+from types import SimpleNamespace
 
 import pytest
 
-from linegroup.distributed import search, search_trial, search_tuner
+from linegroup.distributed import search, search_outcome, search_trial, search_tuner
 from linegroup.distributed.search import choose_best
 from linegroup.errors import UserError
 from linegroup.testing import random_sample
@@ -166,6 +168,23 @@ def test_what_no_training_of_the_search_owns_is_removed(plan, mlflow_here):
         client = mlflow_access.open_client(mlflow_access.tracking_uri(tracking))
     stages = {name: client.get_run(tracker.run_id).info.lifecycle_stage for name, tracker in begun.items()}
     assert stages == {"kept": "active", "lost": "deleted"}
+
+
+def test_trainings_are_told_in_the_order_in_which_they_began(plan):
+    """Whatever order Tune has them in: after it has gone on with a search, the last comes first."""
+    results = []
+    for k, name in enumerate(["first", "second", "third"]):
+        folder = plan.out / "trials" / name
+        folder.mkdir(parents=True)
+        (folder / "tune_id").write_text(name)
+        os.utime(folder / "tune_id", (1000 + k, 1000 + k))
+        metrics = {"objective": k / 10, "progress": 100}
+        results.append(SimpleNamespace(path=str(folder), metrics=metrics, config={}, error=None))
+    lost = SimpleNamespace(path=str(plan.out / "trials" / "lost"), metrics={}, config={}, error=ValueError("no folder"))
+    trials, names = search_outcome.read_trials(plan, [lost, *reversed(results)])
+    assert names == ["first", "second", "third", "lost"]
+    assert [trial.objective for trial in trials] == [0.0, 0.1, 0.2, None]
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
 
 
 def test_nan_is_null_in_json():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,6 +27,9 @@ Array = NDArray[Any]
 WORTH_THREADS = 2000
 """Fewer points are done before threads have started."""
 
+_PARTS = 16
+"""Parts of the work for each thread, between which is looked whether all that is allowed is spent."""
+
 
 def kth_distances(tree: PointTree, k: int, work: Array) -> Array:
     """`(N,) float64` by position: squared distance from each point to its k-th nearest other point.
@@ -39,16 +43,24 @@ def kth_distances(tree: PointTree, k: int, work: Array) -> Array:
         work: Spent and allowed, as everywhere in the engine.
     """
     answer = np.empty(len(tree.order), dtype=np.float64)
-    cuts = np.linspace(0, len(tree.leaf), min(8 * threads(), len(tree.leaf)) + 1).astype(np.int64)
-    shares = [np.array([work[0], work[1]], dtype=np.int64) for _ in cuts[1:]]
-    parts = list(zip(cuts[:-1].tolist(), cuts[1:].tolist(), shares, strict=True))
+    cuts = np.linspace(0, len(tree.leaf), min(_PARTS * threads(), len(tree.leaf)) + 1).astype(np.int64).tolist()
+    spent: list[int] = []
+
+    def measure(part: tuple[int, int]) -> None:
+        share = work.copy()
+        # What was allowed to all is spent: nobody will look at the answer.
+        if work[0] + sum(spent) <= work[1]:
+            _kth_distances(tree, k, tree.band, *part, answer, share)
+        spent.append(int(share[0] - work[0]))
+
+    parts = list(itertools.pairwise(cuts))
     if len(tree.order) < WORTH_THREADS or threads() == 1:
-        for first, last, share in parts:
-            _kth_distances(tree, k, tree.band, first, last, answer, share)
+        for part in parts:
+            measure(part)
     else:
         with ThreadPoolExecutor(threads()) as pool:
-            list(pool.map(lambda part: _kth_distances(tree, k, tree.band, part[0], part[1], answer, part[2]), parts))
-    work[0] += sum(int(share[0]) - int(work[0]) for share in shares)
+            list(pool.map(measure, parts))
+    work[0] += sum(spent)
     return answer
 
 
@@ -64,7 +76,7 @@ def _kth_distances(tree: PointTree, k: int, band: float, begin: int, end: int, a
     for leaf in tree.leaf[begin:end]:
         first, stop = tree.start[leaf], tree.stop[leaf]
         heaps[:] = np.inf
-        begun = _begin(tree, leaf, k, band, heaps, query, distances)
+        begun = _begin(tree, leaf, k, band, heaps, query, distances, work)
         furthest = heaps[: stop - first, 0].max()
         found = _blocks_near(tree, leaf, begun, furthest / (1 - band) + 2 * TINY, near, apart, centres, work)
         turn = np.argsort(centres[:found])
@@ -77,14 +89,16 @@ def _kth_distances(tree: PointTree, k: int, band: float, begin: int, end: int, a
                     continue
                 work[0] += 1
                 if point_to_box(query, tree.lower, tree.upper, near[i]) * (1 - band) - TINY <= heap[0]:
-                    _keep_nearest(tree, near[i], position, query, band, distances, heap)
+                    _keep_nearest(tree, near[i], position, query, band, distances, heap, work)
             answer[position] = heap[0]
         if work[0] > work[1]:
             return
 
 
 @compiled
-def _begin(tree: PointTree, leaf: int, k: int, band: float, heaps: Array, query: Array, distances: Array) -> int:
+def _begin(
+    tree: PointTree, leaf: int, k: int, band: float, heaps: Array, query: Array, distances: Array, work: Array
+) -> int:
     """Fill the heaps of a block's points from the smallest node around it that holds enough; that node."""
     node = leaf
     while tree.parent[node] >= 0 and tree.stop[node] - tree.start[node] <= max(k, LANES):
@@ -94,7 +108,8 @@ def _begin(tree: PointTree, leaf: int, k: int, band: float, heaps: Array, query:
             query[d] = tree.points[position, d]
         for v in range(node, tree.after[node]):
             if tree.after[v] == v + 1:
-                _keep_nearest(tree, v, position, query, band, distances, heaps[position - tree.start[leaf]])
+                work[0] += 1
+                _keep_nearest(tree, v, position, query, band, distances, heaps[position - tree.start[leaf]], work)
     return int(node)
 
 
@@ -123,9 +138,12 @@ def _blocks_near(
 
 @inlined
 def _keep_nearest(
-    tree: PointTree, leaf: int, position: int, query: Array, band: float, distances: Array, heap: Array
+    tree: PointTree, leaf: int, position: int, query: Array, band: float, distances: Array, heap: Array, work: Array
 ) -> None:
-    """Take the points of a block into the heap of the nearest so far; its top is the furthest of them."""
+    """Take the points of a block into the heap of the nearest so far; its top is the furthest of them.
+
+    Each that is taken is a step, too: of hundreds of neighbours that is most of the time.
+    """
     first = tree.start[leaf]
     block_distances(tree.blocks, first // LANES, query, distances)
     if smallest(distances) * (1 - band) - TINY >= heap[0]:
@@ -134,6 +152,7 @@ def _keep_nearest(
         if distances[lane] * (1 - band) - TINY < heap[0] and first + lane != position:
             exact = exact_distance(tree.points, position, first + lane)
             if exact < heap[0]:
+                work[0] += 1
                 _replace_top(heap, exact)
 
 
