@@ -212,7 +212,9 @@ class TrainingConfig(Section):
     weight_decay: float = Setting(1e-4, ge=0)
     schedule: Literal["constant", "cosine", "one_cycle"] = "one_cycle"
     grad_clip: float = Setting(10.0, ge=0, description="Largest gradient norm; 0: no clipping.")
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Setting(
+        "fp32", description="auto: bf16 where the device multiplies it in hardware (elsewhere it is slow), else fp32."
+    )
     device: str = Setting("auto", description="auto, cpu, cuda, cuda:1, …")
     seed: int = Setting(0, ge=0)
     save_every: int = Setting(1, ge=1, description="Epochs between checkpoints.")

@@ -19,9 +19,10 @@ from linegroup.backbones.folding import folded
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import group_field, make_field
+from linegroup.grouping import group_field, make_field, needs_model
 from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.interrupts import safe_point
+from linegroup.memory import keep_freed_memory
 from linegroup.model import LineModel, check_picture
 from linegroup.pictures import overlay
 from linegroup.sample import Field, Groups, Maps
@@ -159,6 +160,8 @@ class Predictor:
         if self.model is None:
             return self
         model = self.model.to(device)
+        if model.device.type == "cpu":
+            keep_freed_memory()
         model.low_precision = has_bfloat16(model.device)
         return replace(self, model=model)
 
@@ -178,7 +181,7 @@ class Predictor:
             UserError: wrong shape or type, or candidates that need a model.
         """
         check_picture(pixels)
-        if maps is None and self.model is not None:
+        if maps is None and self.model is not None and needs_model(self.grouping):
             maps = self.model.maps(pixels)
         return make_field(pixels, maps, self.grouping)
 

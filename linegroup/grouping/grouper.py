@@ -31,6 +31,14 @@ GROUPERS: dict[str, Callable[[Workspace, GroupingConfig], Groups]] = {
 }
 """Methods by name."""
 
+BY_LOOKS = frozenset({"colour", "kmeans", "gmm", "components"})
+"""Those that go by colours and places alone."""
+
+
+def needs_model(config: GroupingConfig) -> bool:
+    """Whether what a model says of a picture changes anything: for its candidates or for how they are grouped."""
+    return config.candidates == "model" or config.method not in BY_LOOKS
+
 
 class Grouper:
     """Groups a field, and groups it again with other settings without starting from nothing.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
-from linegroup.grouping import CANDIDATES, group_field
+from linegroup.grouping import CANDIDATES, group_field, needs_model
 from linegroup.grouping.ink import Picture as InkPicture
 from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
 from linegroup.predict import Predictor
@@ -179,7 +179,8 @@ def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], order: Order) -
     """The field, unless it would be too large to be made, or too late."""
     check, limits = partial(check_time, order.deadline), order.limits
     # Large pictures are minutes of work on a CPU: the time is looked at between their tiles.
-    maps = None if predictor.model is None else predictor.model.maps(pixels, check)
+    asked = predictor.model is not None and needs_model(predictor.grouping)
+    maps = predictor.model.maps(pixels, check) if predictor.model is not None and asked else None
     check()
     choose = CANDIDATES.get(predictor.grouping.candidates)
     if choose is not None and pixels.shape[0] * pixels.shape[1] > limits.max_candidates:

@@ -22,6 +22,7 @@ from linegroup.batches import BatchBuilder
 from linegroup.config import Config, TrainingConfig, flat
 from linegroup.errors import UserError
 from linegroup.interrupts import safe_point
+from linegroup.memory import keep_freed_memory
 from linegroup.model import LineModel
 from linegroup.training.artifact import recover, save_artifact
 from linegroup.training.checkpoint import (
@@ -178,6 +179,8 @@ class _Run:
     def __init__(self, config: Config, runtime: Runtime, tracker: Tracker, bar: bool | None) -> None:
         self.config = config
         self.runtime = runtime
+        if runtime.device.type == "cpu":
+            keep_freed_memory()
         self.tracker = tracker
         self.bar = bar
         self.out = Path(config.training.out)

@@ -13,6 +13,7 @@ from linegroup.batches import Batch
 from linegroup.config import TrainingConfig
 from linegroup.errors import UserError
 from linegroup.model import LineModel
+from linegroup.training.runtime import has_bfloat16
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -68,6 +69,8 @@ class Stepper:
             model.parameters(), lr=config.lr, weight_decay=config.weight_decay
         )
         self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**12, enabled=config.precision == "fp16")
+        automatic = "bf16" if has_bfloat16(device) else "fp32"
+        self._kind = PRECISIONS[automatic if config.precision == "auto" else config.precision]
         self.skipped = 0
         self.in_a_row = 0
         self._forward = wrap(model)
@@ -133,8 +136,7 @@ class Stepper:
     def _gradient(self, batch: Batch) -> dict[str, float]:
         self.model.train()
         image, inside, targets = self.model.batch_tensors(batch, self.device)
-        kind = PRECISIONS[self.config.precision]
-        with torch.autocast(self.device.type, dtype=kind, enabled=kind != torch.float32):
+        with torch.autocast(self.device.type, dtype=self._kind, enabled=self._kind != torch.float32):
             terms = self.model.loss(self._forward(image, inside), targets, inside)
         total = terms["total"]
         # A loss that is not finite can have a finite gradient. This makes it NaN, here and by DDP's averaging in

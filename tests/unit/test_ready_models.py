@@ -8,12 +8,13 @@ import torch
 
 from linegroup.backbones.blocks import MaskedBatchNorm
 from linegroup.backbones.folding import folded
-from linegroup.config import ModelConfig
+from linegroup.config import ModelConfig, TrainingConfig
 from linegroup.distributed.serving.together import maps_together
 from linegroup.model import LineModel
 from linegroup.predict import Predictor
 from linegroup.serving.loading import load_model
-from linegroup.testing import random_sample, unpng
+from linegroup.testing import random_sample, two_crossing_lines, unpng
+from linegroup.training import stepping
 
 NAMES = ("embedding", "foreground", "crossing", "tangent")
 
@@ -112,3 +113,22 @@ def test_tiles_can_be_stopped(monkeypatch):
     whole = model.maps(picture((96, 96)))
     monkeypatch.setattr("linegroup.model.LARGEST", 100_000)
     assert_same(whole, model.maps(picture((96, 96))), 1e-5)
+
+
+def test_training_picks_the_precision_that_the_device_has(monkeypatch):
+    model = LineModel(ModelConfig(width=4, depth=1, emb_dim=2))
+    for fast, kind in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(stepping, "has_bfloat16", lambda _device, fast=fast: fast)
+        stepper = stepping.Stepper(model, lambda m: m, TrainingConfig(precision="auto"), torch.device("cpu"))
+        assert stepper._kind == kind
+    named = stepping.Stepper(model, lambda m: m, TrainingConfig(precision="bf16"), torch.device("cpu"))
+    assert named._kind == torch.bfloat16
+
+
+def test_groupers_that_go_by_looks_do_without_the_network(monkeypatch):
+    predictor = Predictor.load("pretrained", "cpu", ["grouping.method=colour", "grouping.candidates=non_white"])
+    pixels = unpng(two_crossing_lines().image)
+    wanted = predictor(pixels, predictor.model.maps(pixels))
+    monkeypatch.setattr(LineModel, "maps", lambda *_given: pytest.fail("the network ran"))
+    np.testing.assert_array_equal(predictor(pixels).labels, wanted.labels)
+    assert wanted.groups.count

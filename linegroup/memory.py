@@ -1,0 +1,34 @@
+"""Memory that is used again: what large arrays cost besides what is done with them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's `mallopt`."""
+
+KEPT = 1 << 30
+"""Bytes of freed memory that a process keeps for what it asks for next; of more, the rest goes back."""
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Let this process keep up to `KEPT` bytes of freed memory, whatever the size of the pieces.
+
+    glibc gives each array above 32 MB back as soon as it is freed, and the system clears each page of the next one. The
+    layers of a network on a picture of a megapixel are such arrays: page faults then take as long as the network.
+    The peak of the memory stays what it was; what was needed once is kept until the process ends.
+
+    Returns:
+        Whether it was done; False where the C library is another one, or refuses.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    # Both: setting one ends glibc's own way of adapting the other.
+    return all([mallopt(_MMAP_THRESHOLD, KEPT) == 1, mallopt(_TRIM_THRESHOLD, KEPT) == 1])

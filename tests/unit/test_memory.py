@@ -1,0 +1,47 @@
+"""Freed memory that is kept for what is asked for next."""
+
+import platform
+import resource
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+from linegroup.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory() and keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        b'x' * (48 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+def run(mode: str) -> int:
+    command = [sys.executable, "-c", PROGRAM, mode]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
+def test_large_arrays_are_not_cleared_by_the_system_again_and_again():
+    pages = 4 * (48 << 20) // resource.getpagesize()
+    found = {
+        mode: int(
+            subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True).stdout
+        )
+        for mode in ("kept", "given back")
+    }
+    assert found["kept"] < 0.1 * pages
+    assert found["given back"] > 0.1 * pages
+
+
+def test_elsewhere_nothing_is_done(monkeypatch):
+    from linegroup import memory
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not memory.keep_freed_memory.__wrapped__()
