@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linegroup.compiling import compiled
 from linegroup.grouping.engine.budget import allowance, settle
 from linegroup.grouping.engine.tree import LANES
 
@@ -64,13 +65,16 @@ def _centres(features: Array, bandwidth: float, margin: float, least: int, work:
         sample = features[left[:: -(-len(left) // _SAMPLE)]]
         near = _pairwise(sample) <= bandwidth**2
         np.fill_diagonal(near, val=True)
+        # Ones and zeros: a product of matrices counts them, exactly.
+        counted = near.astype(np.float32)
         free = np.ones(len(sample), dtype=np.bool_)
         while free.any() and len(left) >= least:
-            dense = int(np.argmax(np.where(free, near[:, free].sum(axis=1), -1)))
+            dense = int(np.argmax(np.where(free, counted @ free.astype(np.float32), -1)))
             work[0] += _SHIFTS * (len(left) // LANES + 1)
             settle(work, "The margin decoder", len(features))
-            centre = _shift(features[left], sample[near[dense] & free].mean(axis=0), margin)
-            inside = _squared(features[left], centre) <= margin**2
+            points = features[left]
+            centre = _shift(points, sample[near[dense] & free].mean(axis=0), margin)
+            inside = _squared(points, centre) <= margin**2
             free &= ~near[dense]
             if inside.sum() < least:
                 continue
@@ -99,8 +103,17 @@ def _shift(features: Array, centre: Array, margin: float) -> Array:
     return centre
 
 
+@compiled
 def _squared(points: Array, centre: Array) -> Array:
-    return np.asarray(np.einsum("nd,nd->n", points - centre, points - centre))
+    """Squared distances `(N,)` of points `(N, D)` from one."""
+    away = np.empty(len(points))
+    for i in range(len(points)):
+        total = 0.0
+        for d in range(points.shape[1]):
+            step = points[i, d] - centre[d]
+            total += step * step
+        away[i] = total
+    return away
 
 
 def _pairwise(points: Array) -> Array:
