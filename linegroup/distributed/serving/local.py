@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from ray import serve
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
@@ -26,8 +27,13 @@ from linegroup.serving.settings import ServiceSettings
 STORE_BYTES = 512 * 2**20
 """Shared memory for pictures and candidates on their way."""
 
-# Threads that spin while they wait take the CPU from the other stage.
-_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", PROXY_SETTING: PROXY_MIDDLEWARES}
+_ENVIRONMENT = {
+    # Threads that spin while they wait take the CPU from the other stage.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    PROXY_SETTING: PROXY_MIDDLEWARES,
+    # Three times as long is given to a proxy that starts; of 5 s each it is dead on a machine that has other work.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "40",
+}
 """What Ray's processes find, unless it is said otherwise."""
 
 _log = logging.getLogger(__name__)
@@ -59,10 +65,10 @@ def serving(
     check_port(host, port)
     cpus = arguments.max_embedders * arguments.embedder_cpus + arguments.max_clusterers * arguments.clusterer_cpus
     with quiet_serve(), start_ray("local", int(cpus) + 1, object_store_memory=STORE_BYTES, log_to_driver=True):
-        start_http(host, port)
         try:
+            start_http(host, port)
             handle = serve.run(application(arguments, settings), name=APP, route_prefix="/")
-        except RuntimeError as error:
+        except (RuntimeError, RayError) as error:
             raise UserError(f"The service did not start: {_reason(error)}") from error
         try:
             yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -126,5 +132,7 @@ def quiet_serve() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ActorDiedError | GetTimeoutError):
+        return "its HTTP proxy was not there in time. Is the machine busy with other work? Try again."
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
