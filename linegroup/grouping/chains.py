@@ -219,6 +219,7 @@ def _wedges(stroke: Points) -> set[int]:
     """Where a stroke `(n, 2)` has its first and its last column, if it turns back sharply there."""
     found: set[int] = set()
     if len(stroke) < 2 * BACK_FULL:
+        # A point for each column at least: too short for what is asked of both arms.
         return found
     for side in (stroke[:, 0], -stroke[:, 0]):
         at = np.flatnonzero(side == side.min())

@@ -19,6 +19,9 @@ from linegroup.sample import Field
 
 T = TypeVar("T")
 
+_KEPT = 2
+"""Things of a grouper's own that are kept, the last ones made: they may be as large as the picture many times over."""
+
 
 @dataclass(frozen=True, eq=False)
 class Points:
@@ -86,6 +89,8 @@ class Workspace:
     def keep(self, key: Any, make: Callable[[], T]) -> T:
         """What a grouper made of the field before under this name of its own; made now, if it was not."""
         if key not in self._kept:
+            while len(self._kept) >= _KEPT:
+                self._kept.pop(next(iter(self._kept)))
             self._kept[key] = make()
         kept: T = self._kept[key]
         return kept

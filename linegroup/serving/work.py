@@ -179,8 +179,8 @@ def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], order: Order) -
     """The field, unless it would be too large to be made, or too late."""
     check, limits = partial(check_time, order.deadline), order.limits
     # Large pictures are minutes of work on a CPU: the time is looked at between their tiles.
-    asked = predictor.model is not None and needs_model(predictor.grouping)
-    maps = predictor.model.maps(pixels, check) if predictor.model is not None and asked else None
+    model = predictor.model if needs_model(predictor.grouping) else None
+    maps = None if model is None else model.maps(pixels, check)
     check()
     choose = CANDIDATES.get(predictor.grouping.candidates)
     if choose is not None and pixels.shape[0] * pixels.shape[1] > limits.max_candidates:

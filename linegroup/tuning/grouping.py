@@ -23,7 +23,6 @@ from linegroup.predict import NO_MODEL, Predictor, change_grouping
 from linegroup.shards import ShardSet, category_name
 from linegroup.training.artifact import CONFIG, WEIGHTS, Artifact, load_artifact, recover, save_artifact
 from linegroup.training.registry import resolve_model
-from linegroup.training.runtime import choose_device, has_bfloat16
 from linegroup.tuning.charts import MapFolder, split_groups
 from linegroup.tuning.decoder import METHOD, Found, Progress, search_grouping
 from linegroup.tuning.drawing import draw_search
@@ -200,16 +199,17 @@ def _scorer(
     """Charts with their maps, in as many processes as are worth their start."""
     with contextlib.ExitStack() as stack:
         place = maps or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="linegroup-maps-")))
+        # As `predict` runs it: what is tuned is what will be seen.
+        model = Predictor.of_artifact(artifact, device=device).model
+        assert model is not None
         hashes = [sha256_of(artifact.path / name) for name in (WEIGHTS, CONFIG)]
-        precision = "bfloat16" if has_bfloat16(choose_device(device)) else "float32"
+        precision = "bfloat16" if model.low_precision else "float32"
         folder = MapFolder(place, " ".join([*hashes, shards.digest, str(shards.split), precision]))
         workers = min(settings.workers or len(os.sched_getaffinity(0)), len(chosen))
         scorer: Scorer = ChartScorer(lambda i: folder.chart(shards, chosen[i], drawing))
         if workers > 1:
+            # Before the network runs: the processes start meanwhile.
             scorer = stack.enter_context(ProcessScorer(shards, folder, chosen, drawing, workers))
-        # As `predict` runs it: what is tuned is what will be seen.
-        model = Predictor.of_artifact(artifact, device=device).model
-        assert model is not None
         folder.fill(model, shards, chosen, progress)
         yield scorer
 

@@ -275,3 +275,11 @@ def test_large_patches_are_no_crossings_and_cost_little():
     groups = share_crossings(field, Groups(labels.astype(np.int32), np.ones(40, np.float32)), crossing)
     assert len(groups.shared) == 0
     assert (groups.labels == ys // 10 + 1).mean() > 0.9
+
+
+def test_what_a_grouper_keeps_is_bounded():
+    workspace = workspace_module.Workspace(plain_field([[1, 1]], (3, 3)))
+    made = []
+    for key in "aabcab":
+        assert workspace.keep(key, lambda key=key: made.append(key) or key) == key
+    assert made == ["a", "b", "c", "a", "b"]

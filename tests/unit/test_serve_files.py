@@ -9,8 +9,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from ray._common.utils import import_attr
+from ray.exceptions import GetTimeoutError
 from ray.serve.schema import ServeDeploySchema
 
+from linegroup.distributed.serving import local
 from linegroup.distributed.serving.application import CLUSTERER, EMBEDDER, INGRESS, application
 from linegroup.distributed.serving.arguments import ServiceArguments
 from linegroup.distributed.serving.holder import ModelChoice
@@ -149,3 +151,12 @@ def test_dashboard_shows_what_the_service_counts():
     plain = {next((name.removesuffix(end) for end in ends if name.endswith(end)), name) for name in asked}
     assert plain == counted
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+def test_a_proxy_that_is_late_is_said_plainly(monkeypatch):
+    def late(**_given):
+        raise GetTimeoutError("Get timed out")
+
+    monkeypatch.setattr(local.serve, "start", late)
+    with pytest.raises(UserError, match=r"HTTP proxy was not there in time. Try again"):
+        local.start_http("127.0.0.1", 1)

@@ -26,7 +26,7 @@ EMBEDDER, CLUSTERER, INGRESS = "Embedder", "Clusterer", "Ingress"
 HEALTH: dict[str, float] = {"health_check_period_s": 3.0, "health_check_timeout_s": 10.0}
 """Three checks in a row must fail: a replica that hangs is replaced after about half a minute."""
 
-_EMBEDDED, _CLUSTERED = 3, 3
+_EMBEDDED, _CLUSTERED = 3, 2
 """Pictures that a replica takes on a CPU: two or one at work, and one at hand."""
 
 

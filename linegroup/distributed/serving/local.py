@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from ray import serve
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
@@ -65,10 +65,10 @@ def serving(
     check_port(host, port)
     cpus = arguments.max_embedders * arguments.embedder_cpus + arguments.max_clusterers * arguments.clusterer_cpus
     with quiet_serve(), start_ray("local", int(cpus) + 1, object_store_memory=STORE_BYTES, log_to_driver=True):
+        start_http(host, port)
         try:
-            start_http(host, port)
             handle = serve.run(application(arguments, settings), name=APP, route_prefix="/")
-        except (RuntimeError, RayError) as error:
+        except RuntimeError as error:
             raise UserError(f"The service did not start: {_reason(error)}") from error
         try:
             yield f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -80,12 +80,21 @@ def serving(
 
 
 def start_http(host: str, port: int) -> None:
-    """Open the address; nothing is deployed yet."""
-    serve.start(
-        proxy_location=ProxyLocation.HeadOnly,
-        http_options=HTTPOptions(host=host, port=port),
-        logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
-    )
+    """Open the address; nothing is deployed yet.
+
+    Raises:
+        UserError: Serve's proxy was not there in time.
+    """
+    try:
+        serve.start(
+            proxy_location=ProxyLocation.HeadOnly,
+            http_options=HTTPOptions(host=host, port=port),
+            logging_config=LoggingConfig(log_level="WARNING", enable_access_log=False),
+        )
+    except RayError as error:
+        raise UserError(
+            "The service did not start: its HTTP proxy was not there in time. Try again when the machine is less busy."
+        ) from error
 
 
 def check_port(host: str, port: int) -> None:
@@ -132,7 +141,5 @@ def quiet_serve() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ActorDiedError | GetTimeoutError):
-        return "its HTTP proxy was not there in time. Is the machine busy with other work? Try again."
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
