@@ -22,6 +22,12 @@ Size = tuple[int, int]
 GAP = 7
 """Pieces at most twice this many pixels apart may be dashes of one line."""
 
+SPACED = 21
+"""The same for pieces that a model is sure of."""
+
+SURE = 0.75
+"""Pieces are surely of lines if their pixels are as likely on average."""
+
 FILL = 13
 """Ink this many pixels thick is an area, not a line; narrower bands look like lines."""
 
@@ -302,18 +308,51 @@ def keep_lines(mask: Mask, others: Mask, plot: Size, *, coloured: bool) -> Mask:
     part = pieces(mask)
     if not coloured:
         part = pieces(part.select(~_like_frame(part)))
-    own = part.select(np.ones(len(part.areas), dtype=np.bool_))
-    reach = _grown(own, np.ones((2 * GAP + 1, 2 * GAP + 1), np.uint8))
-    chains = pieces(reach | others if coloured else reach)
-    runs = part.runs.copy()
-    runs[:, 3] = chains.numbers_at(runs[:, 0], runs[:, 1])
-    wide, high, columns = _extents(runs[np.argsort(runs[:, 3], kind="stable")], len(chains.areas), mask.shape[1])
+    chains, wide, high, columns = _in_reach(part, GAP, others if coloured else None)
     if coloured:
         kept = (columns / plot[1] >= 0.04) & ((wide / plot[1] >= 0.12) | (high / plot[0] >= 0.3))
     else:
         kept = (columns / plot[1] >= 0.15) & (wide / plot[1] >= 0.3)
-    answer = Pieces(runs, chains.boxes, chains.areas, chains.size).select(kept)
+    answer = chains.select(kept)
     return answer | part.select(_marks(part, plot)) if coloured else answer
+
+
+def keep_believed(mask: Mask, belief: NDArray[np.float32], plot: Size) -> Mask:
+    """The pieces of one ink that a model is sure of, where they lie in a row at least as long as a part of a line.
+
+    Args:
+        mask: `(h, w)`, ink that by its looks alone would be too short.
+        belief: `(h, w)`, how likely pixels are to be of lines.
+        plot: `(height, width)` of the plot area.
+    """
+    chains, wide, _, columns = _in_reach(pieces(sure_pieces(mask, belief)), SPACED)
+    return chains.select((columns / plot[1] >= 0.08) & (wide / plot[1] >= 0.15))
+
+
+def sure_pieces(mask: Mask, belief: NDArray[np.float32]) -> Mask:
+    """The pieces of ink whose pixels are likely to be of lines, `belief (h, w)`, by `SURE` on average."""
+    part = pieces(mask)
+    ys, xs, number = part.pixels()
+    total = np.bincount(number, belief[ys, xs], len(part.areas))
+    return part.select(total >= SURE * part.areas)
+
+
+def _in_reach(
+    part: Pieces, gap: int, behind: Mask | None = None
+) -> tuple[Pieces, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Pieces up to twice a gap from each other, or joined by what they may lie behind, as one.
+
+    Returns:
+        The pieces so joined; width, height and number of columns of each `(n,)`.
+    """
+    own = part.select(np.ones(len(part.areas), dtype=np.bool_))
+    reach = _grown(own, np.ones((2 * gap + 1, 2 * gap + 1), np.uint8))
+    chains = pieces(reach if behind is None else reach | behind)
+    runs = part.runs.copy()
+    runs[:, 3] = chains.numbers_at(runs[:, 0], runs[:, 1])
+    order = np.argsort(runs[:, 3], kind="stable")
+    extents = _extents(runs[order], len(chains.areas), part.size[1])
+    return (Pieces(runs, chains.boxes, chains.areas, chains.size), *extents)
 
 
 @compiled

@@ -13,8 +13,10 @@ from linegroup.grouping.fragments import (
     drop_legend_keys,
     drop_outlines,
     filled_areas,
+    keep_believed,
     keep_lines,
     pieces,
+    sure_pieces,
     text,
     without_specks,
 )
@@ -76,7 +78,7 @@ def chart_inks(field: Field) -> Inks:
     free &= ~text(free, neutral, plot)
     masks, colours = find_inks(tones, free)
     masks = drop_legend_keys(drop_outlines(masks, fills, ~ink), plot)
-    return Inks(_drop_short(masks, colours, free, plot), free, plot)
+    return Inks(_not_empty(_drop_short(masks, colours, free, plot)), free, plot)
 
 
 def foreground_inks(field: Field) -> Inks:
@@ -96,7 +98,8 @@ def likely_inks(field: Field, likely: NDArray[np.bool_]) -> Inks:
 
     Axes, frame and grid are still seen better by their shape: they go first. Then pieces with a hue go as a whole
     with their pixels' vote, for a model may miss the paler parts of a line; of the others only likely pixels stay,
-    for what is black touches text and axes.
+    for what is black touches text and axes. What looks like text, or too short for a line, stays
+    where the model is sure of it.
 
     Args:
         field: All ink.
@@ -112,13 +115,19 @@ def likely_inks(field: Field, likely: NDArray[np.bool_]) -> Inks:
     line = np.zeros_like(ink)
     xs, ys = field.positions[likely].T
     line[ys, xs] = True
-    line &= ~text(free, neutral, plot)
+    belief = np.zeros(field.size, dtype=np.float32)
+    belief[field.positions[:, 1], field.positions[:, 0]] = field.foreground
+    letters = line & text(free, neutral, plot)
+    line &= ~letters | sure_pieces(letters, belief)
     hued = free & ~neutral
     part = pieces(hued & ~filled_areas(tones, hued))
     votes = np.bincount(part.image[line], minlength=len(part.areas) + 1)[1:]
     line = _without_lone_specks((line | part.select(votes >= VOTE * part.areas)) & free)
     masks, colours = find_inks(tones, line, PALE)
-    return Inks(_drop_short(drop_legend_keys(masks, plot), colours, line, plot), free, plot)
+    masks = drop_legend_keys(masks, plot)
+    long = _drop_short(masks, colours, line, plot)
+    long = [some | keep_believed(mask & ~some, belief, plot) for mask, some in zip(masks, long, strict=True)]
+    return Inks(_not_empty(long), free, plot)
 
 
 def _neutral(tones: Tones, field: Field) -> Mask:
@@ -130,13 +139,16 @@ def _neutral(tones: Tones, field: Field) -> Mask:
 
 
 def _drop_short(masks: Sequence[Mask], colours: Sequence[Colours], ink: Mask, plot: tuple[int, int]) -> list[Mask]:
-    """The inks without what is too short for a line; none that is empty."""
+    """The inks without what is too short for a line."""
     every = np.logical_or.reduce(masks) if masks else np.zeros_like(ink)
-    kept = [
+    return [
         keep_lines(mask, every, plot, coloured=bool(np.hypot(colour[1], colour[2]) >= NEUTRAL))
         for mask, colour in zip(masks, colours, strict=True)
     ]
-    return [mask for mask in kept if mask.any()]
+
+
+def _not_empty(masks: Sequence[Mask]) -> list[Mask]:
+    return [mask for mask in masks if mask.any()]
 
 
 def _without_lone_specks(ink: Mask) -> Mask:

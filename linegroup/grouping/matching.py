@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import networkx
 import numpy as np
+import rustworkx
 from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
@@ -14,6 +14,9 @@ _FEW = 14
 
 _EXACT = 24
 """Up to which the best of all matchings is looked for."""
+
+_FINE = 1e9
+"""Savings are compared in whole parts of one, so many, so that their order is exact."""
 
 
 def match_ends(
@@ -40,12 +43,7 @@ def match_ends(
     size = np.bincount(part)[part[pairs[:, 0]]]
     links = _greedy(pairs[size > _EXACT])
     for component in _components(part[pairs[:, 0]], (size > _FEW) & (size <= _EXACT)):
-        exact = networkx.Graph()
-        exact.add_weighted_edges_from(
-            (a, b, saved)
-            for (a, b), saved in zip(pairs[component][::-1].tolist(), gain[component][::-1].tolist(), strict=True)
-        )
-        links.extend(networkx.max_weight_matching(exact))
+        links.extend(_best_of_many(pairs[component], gain[component]))
     few = size <= _FEW
     order = np.argsort(part[pairs[few, 0]], kind="stable")
     chosen = _best_of_few(pairs[few][order], gain[few][order], part[pairs[few, 0]][order])
@@ -62,6 +60,20 @@ def connected(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     for k in range(count):
         parent[k] = parent[parent[k]]
     return parent
+
+
+def _best_of_many(pairs: NDArray[np.int64], gain: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Links that save most in total (Edmonds 1965; rustworkx), the better one of a pair that stands twice first."""
+    names, ends = np.unique(pairs, return_inverse=True)
+    graph = rustworkx.PyGraph(multigraph=False)
+    graph.add_nodes_from(range(len(names)))
+    weights = np.rint(gain * _FINE).astype(np.int64)
+    # Of an edge that is added twice the last one counts.
+    graph.add_edges_from(
+        [(a, b, w) for (a, b), w in zip(ends.reshape(-1, 2)[::-1].tolist(), weights[::-1].tolist(), strict=True)]
+    )
+    chosen = rustworkx.max_weight_matching(graph, weight_fn=int)
+    return [(int(names[a]), int(names[b])) for a, b in sorted(chosen)]
 
 
 def _greedy(pairs: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -30,13 +30,14 @@ def beside(chains: Sequence[Chain]) -> Mask:
         return answer
     owner = np.repeat(long, [len(chains[k].points) for k in long])
     points = np.concatenate([chains[k].points for k in long])
-    tree = cKDTree(points)
-    for k in others:
-        way = chains[k].points
-        away, nearest = tree.query(way[[0, len(way) // 2, -1]])
-        passed = owner[nearest]
-        ends = np.array([(chains[j].points[0], chains[j].points[-1]) for j in passed])
-        to_end = np.hypot(*(ends - points[nearest][:, None]).transpose(2, 0, 1)).min(axis=1)
-        to_end[[chains[j].closed for j in passed]] = np.inf
-        answer[k] = bool((to_end > away).all() and (lengths[k] <= SHORT * lengths[passed]).all())
+    ends = np.array([(chain.points[0], chain.points[-1]) for chain in chains])
+    closed = np.array([chain.closed for chain in chains])
+    middles = np.array([chains[k].points[len(chains[k].points) // 2] for k in others])
+    looked_at = np.stack([ends[others, 0], middles, ends[others, 1]], axis=1)
+    away, nearest = cKDTree(points).query(looked_at)
+    passed = owner[nearest]
+    to_end = np.hypot(*np.moveaxis(ends[passed] - points[nearest][:, :, None], -1, 0)).min(axis=-1)
+    to_end[closed[passed]] = np.inf
+    short = lengths[others, None] <= SHORT * lengths[passed]
+    answer[others] = ((to_end > away) & short).all(axis=1)
     return answer

@@ -206,6 +206,27 @@ def test_what_is_black_follows_the_foreground_and_what_has_a_hue_its_vote():
     assert not labels[:100][right].any()  # of the black one what is likely
 
 
+@pytest.mark.parametrize(("belief", "found"), [(0.9, True), (0.6, False)])
+def test_dashes_too_far_apart_for_their_looks_stay_if_the_model_is_sure(belief, found):
+    pixels = np.full((200, 500, 3), 255, np.uint8)
+    there = inked(*(np.array([[x, 60.0 + x / 10], [x + 50, 65 + x / 10]]) for x in range(30, 450, 80)), size=(200, 500))
+    pixels[there] = 0
+    pixels[180:182, 100:130] = 0  # something that is none of a line's
+    assert (with_maps(pixels, belief * there, "non_background", foreground_threshold=0.15)[there] > 0).all() == found
+
+
+def test_a_row_of_marks_like_letters_stays_if_the_model_is_sure():
+    pixels = np.full((200, 400, 3), 255, np.uint8)
+    there = np.zeros((200, 400), bool)
+    for x in range(30, 370, 16):
+        there[100:110, x] = there[100:110, x + 6] = there[[100, 105, 109], x : x + 7] = True  # an 8
+    pixels[there] = 0
+    pixels[180:182, 100:130] = 0
+    settings = {"candidates": "non_background", "foreground_threshold": 0.15}
+    assert with_maps(pixels, 0.9 * there, **settings)[there].mean() > 0
+    assert not with_maps(pixels, 0.6 * there, **settings).any()
+
+
 def test_a_thin_line_on_subpixels_is_one():
     """Its edges have all hues, none of them often enough to be an ink."""
     height, width = 120, 300

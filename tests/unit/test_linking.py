@@ -4,6 +4,7 @@ import itertools
 import tracemalloc
 
 import cv2
+import networkx
 import numpy as np
 import pytest
 
@@ -151,6 +152,25 @@ def test_few_ends_are_matched_at_least_cost(seed):
     price = {tuple(pair): cost for pair, cost in zip(pairs.tolist(), costs, strict=True)}
     saved = sum(unlinked[list(link)].sum() - price[link] for link in links)
     assert saved == pytest.approx(best_by_trying(pairs.tolist(), costs, unlinked))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_more_ends_are_matched_at_least_cost(seed):
+    rng = np.random.default_rng(seed)
+    ring = np.stack([np.arange(20), (np.arange(20) + 1) % 20], axis=1)  # all depend on each other
+    pairs = np.concatenate([ring, rng.integers(0, 20, (40, 2))])
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    costs, unlinked = rng.uniform(0, 1, len(pairs)), np.ones(20)
+    links = match_ends(pairs, costs, unlinked)
+    assert len({end for link in links for end in link}) == 2 * len(links)
+    oracle = networkx.Graph()
+    oracle.add_nodes_from(range(20))
+    for (a, b), cost in sorted(zip(pairs.tolist(), costs.tolist(), strict=True), key=lambda pair: -pair[1]):
+        oracle.add_edge(a, b, weight=2 - cost)  # of a pair that stands twice the better one
+    best = networkx.max_weight_matching(oracle)
+    assert sum(oracle.edges[link]["weight"] for link in links) == pytest.approx(
+        sum(oracle.edges[link]["weight"] for link in best)
+    )
 
 
 def test_many_ends_are_matched_once_each():
