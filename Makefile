@@ -7,18 +7,21 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
 
-.PHONY: demo test test-fast chaos lint format benchmarks chromium clean
+.PHONY: demo test test-all test-fast chaos lint format benchmarks chromium clean
 
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
 
-# Quick tests in two processes; those that start Ray or take long one after the other: each of these takes the machine.
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray and not slow"
-	$(BIN)/python -m pytest -m "not chaos and (ray or slow)"
+# Quick tests in two processes; those that start Ray or are slow one after the other: each of these takes the machine.
+test: lint test-fast
+	$(BIN)/python -m pytest -m "not chaos and not long and (ray or slow)"
+
+# And those that take minutes each: killed searches and trainings, jobs on a cluster, nodes that go.
+test-all: lint test-fast
+	$(BIN)/python -m pytest -m "not chaos and (long or ray or slow)"
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not ray and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not long and not ray and not slow"
 
 # Replicas of a real service on this machine are killed and stopped under load, for SECONDS in each test; sharding,
 # training and searching are killed KILLS times each at random moments, and the first two at every rename of a file.

@@ -30,6 +30,9 @@ Points = NDArray[np.float64]
 SHORT = 3.0
 """Strokes between two junctions shorter than this many times the line's thickness are part of one crossing."""
 
+STEM, UPRIGHT = 3.0, 0.3
+"""How many times as long as `SHORT` strokes a peak's stem may be; the greatest horizontal part of what is upright."""
+
 FORCED = 3.4
 """A link across a junction costs no more: lines seldom end in each other, however sharply they turn."""
 
@@ -244,10 +247,11 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back
     first, last = strokes.nodes.T
     bridge = (first >= 0) & (last >= 0) & (lengths <= short)
     hair = ((first >= 0) != (last >= 0)) & (lengths <= 0.75 * short)
+    crossing = np.append(connected(strokes.nodes[bridge], strokes.junctions), -1)
+    hair |= _spikes(strokes, np.flatnonzero(~bridge & ~hair), crossing, STEM * short)
     kept = np.flatnonzero(~bridge & ~hair)
     if not len(kept):
         return []
-    crossing = np.append(connected(strokes.nodes[bridge], strokes.junctions), -1)
     degree = np.bincount(crossing[strokes.nodes[kept]].ravel() + 1, minlength=2)[1:]
     between = (first[kept] >= 0) & (last[kept] >= 0)
     ends_at = crossing[strokes.nodes[kept]]
@@ -281,6 +285,48 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back
     links = [link for link in links if link[0] // 2 not in dropped and link[1] // 2 not in dropped]
     met = {frozenset(link) for link in links if node[link[0]] >= 0 and node[link[0]] == node[link[1]]}
     return join_chains(chains, links, dropped, met)
+
+
+def _spikes(strokes: Strokes, kept: NDArray[np.int64], crossing: NDArray[np.int64], longest: float) -> Mask:
+    """`(n,)`, strokes in which a thick line runs up to a narrow peak and back down: no way of their own.
+
+    Such a stem ends free where just two other strokes meet. Either it goes straight on in both of these, which leave on
+    both sides of the upright: what begins in one point and goes the same way is two lines. Or several stems end there,
+    upwards and downwards, where a line turns more than once within its thickness.
+
+    Args:
+        strokes: Of one ink.
+        kept: Numbers of those that are looked at.
+        crossing: The crossing of each junction, and -1.
+        longest: In pixels, of a stem.
+    """
+    found = np.zeros(len(strokes.points), dtype=np.bool_)
+    meetings: dict[int, list[tuple[int, int]]] = {}
+    for k in kept.tolist():
+        for side in (0, 1):
+            node = int(crossing[strokes.nodes[k, side]])
+            if node >= 0:
+                meetings.setdefault(node, []).append((k, side))
+    for meeting in meetings.values():
+        stems = [(k, s) for k, s in meeting if strokes.nodes[k, 1 - s] < 0 and len(strokes.points[k]) <= longest]
+        ways = {end: _way(strokes.points[end[0]], end[1]) for end in meeting} if stems else {}
+        if len(meeting) == 3:
+            for stem in stems:
+                one, other = (ways[end] for end in meeting if end != stem)
+                straight = max(ways[stem] @ one, ways[stem] @ other) < -BEND
+                apart = one[0] * other[0] <= 0 or max(abs(one[0]), abs(other[0])) < UPRIGHT
+                found[stem[0]] |= straight and apart
+        if len(stems) > 1 and len(meeting) == len(stems) + 2:
+            for stem in stems:
+                found[stem[0]] |= bool(abs(ways[stem][0]) < UPRIGHT)
+    return found
+
+
+def _way(points: Points, side: int) -> Points:
+    """Unit vector along a stroke, from its first (0) or last (1) point; 0 for a single one."""
+    points = points[::-1] if side else points
+    way = points[min(len(points) - 1, WEDGE)] - points[0]
+    return np.asarray(way / max(float(np.hypot(*way)), 1e-9))
 
 
 def _stroke_chain(strokes: Strokes, k: int) -> Chain:

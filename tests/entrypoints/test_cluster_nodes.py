@@ -27,7 +27,7 @@ SETTINGS = (
     *("ray.num_workers=2", "ray.cpus_per_worker=0.7", "ray.cpus_per_loader=0.2"),
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -130,7 +130,7 @@ def test_options_of_files_and_of_shards_do_not_mix():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [(), ("--shards", "parquet")])
+@pytest.mark.parametrize("words", [(), pytest.param(("--shards", "parquet"), marks=pytest.mark.long)])
 def test_ctrl_c_of_processes_leaves_nothing_half_done(tmp_path, words):
     """A terminal sends it to all processes of the group."""
     write_pictures(tmp_path / "scans", 400)

@@ -164,6 +164,7 @@ def goes_on(killed: Killed) -> None:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_a_killed_search_goes_on(shards, tmp_path):
     """At once, while trainings of the killed one may still be there."""
     killed = kill_in_the_middle(shards, tmp_path)
@@ -203,6 +204,7 @@ def is_changing(folder: Path, seconds: float = 4) -> bool:
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("state", ["cut off", "never written"])
+@pytest.mark.long
 def test_a_killed_search_whose_notes_are_lost_goes_on(killed_once, state):
     """It begins anew, and its trainings find their folders."""
     killed, copy = killed_once

@@ -170,6 +170,7 @@ def test_two_workers_equal_one_with_twice_the_batch(shards, tmp_path, ray_sessio
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_worker_is_replaced_and_nothing_is_lost(shards, tmp_path, ray_session):
     from linegroup.distributed.train import train_distributed
 
@@ -194,6 +195,7 @@ def test_killed_worker_is_replaced_and_nothing_is_lost(shards, tmp_path, ray_ses
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.long
 def test_killed_driver_run_again_loses_nothing(shards, tmp_path):
     """The job as a user runs it, with its own Ray; the second run is from another working folder."""
     options = arguments(shards, tmp_path / "job", "training.max_steps=120", "ray.address=local")

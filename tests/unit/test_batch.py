@@ -487,6 +487,7 @@ def test_ray_writes_the_same_bytes(ray_session, pictures, tmp_path, reference):
     assert states[-1] == BatchProgress(COUNT, COUNT, done.lines, 0)
 
 
+@pytest.mark.long
 def test_ray_goes_on_after_an_interruption_and_names_bad_pictures(ray_session, own, tmp_path):
     (own / "p03.png").write_bytes(b"no picture")
     out = tmp_path / "out"

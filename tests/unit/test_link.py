@@ -6,6 +6,7 @@ import pytest
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping import Grouper, group_field, group_image, link
+from linegroup.grouping.linking import link_lines
 from linegroup.grouping.strokes import find_strokes
 from linegroup.metrics import adjusted_rand_index, contingency, score
 from linegroup.sample import Field, Maps
@@ -111,6 +112,23 @@ def test_through_a_crossing_straight_on_unless_the_embedding_says_otherwise():
         right_top, right_bottom = labels[28:40, 270:278].max(), labels[160:172, 270:278].max()
         assert left_top == (right_bottom if straight else right_top)
         assert left_bottom == (right_top if straight else right_bottom)
+
+
+@pytest.mark.parametrize(
+    "peaks",
+    [
+        [(127, 95), (134, 60), (139, 99), (143, 60)],
+        [(126, 80), (132, 60), (137, 100), (142, 60), (146, 102), (150, 60)],
+        [(124, 87), (128, 60), (133, 99), (137, 60), (142, 87), (148, 60)],
+    ],
+)
+def test_a_line_with_peaks_as_narrow_as_it_is_thick_is_one(peaks):
+    """Up and down it runs in itself there."""
+    line = np.array([(30, 120), (110, 70), *peaks, (270, 40)])
+    mask = inked(line, np.array([[30.0, 160], [270, 150]]), thickness=3)
+    lines = link_lines(mask, mask.shape)
+    assert [len(line) for line in lines] == [1, 1]
+    assert sorted(chain.gaps for chains in lines for chain in chains) == [(), ()]
 
 
 def test_a_stroke_may_carry_two_lines():

@@ -382,6 +382,7 @@ def test_preview(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_frozen_split_holds_what_it_was_chosen_for():
     samples = list(draw_in_order("synth:validation", range(300), workers=2))
     assert [sample.id for sample in samples] == list(range(300))
