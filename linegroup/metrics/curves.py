@@ -92,16 +92,27 @@ def _series(curve: Curve, height: int) -> NDArray[np.float64]:
 
 
 def true_curves(sample: Sample, data: DataConfig) -> list[list[NDArray[np.float64]]]:
-    """The true lines of the category as their parts `(n, 2)`, closed ones closed; only those within the picture."""
+    """The true lines of the category as their parts `(n, 2)`, closed ones closed; what is within the picture."""
     height, width = sample.size
     curves = []
     for line in select_category(sample, data.category).instances:
         parts = [np.asarray(part, dtype=np.float64) for part in line.part_arrays()]
         parts = [np.concatenate([part, part[:1]]) if line.closed and len(part) > 2 else part for part in parts]
-        seen = [((part >= -0.5) & (part <= (width - 0.5, height - 0.5))).all(axis=1).any() for part in parts]
-        if any(seen):
+        parts = [piece for part in parts for piece in _within(part, width, height)]
+        if parts:
             curves.append(parts)
     return curves
+
+
+def _within(part: NDArray[np.float64], width: int, height: int) -> list[NDArray[np.float64]]:
+    """The pieces of a polyline that lie in the picture, to half a pixel at its edges."""
+    corner = (width - 0.5, height - 0.5)
+    if ((part >= -0.5) & (part <= corner)).all():
+        return [part]
+    points = resample([part])
+    inside: NDArray[np.bool_] = np.all((points >= -0.5) & (points <= corner), axis=1)
+    pieces = np.split(points, np.flatnonzero(np.diff(inside)) + 1)
+    return pieces[0 if inside[0] else 1 :: 2]
 
 
 def line_curves(line: LineRecord) -> list[NDArray[np.float64]]:

@@ -67,10 +67,44 @@ def resample(curve: Curve, step: float = STEP) -> NDArray[np.float64]:
     return np.concatenate(pieces) if pieces else np.zeros((0, 2))
 
 
+class _Dense:
+    """A curve that is not empty as points close together.
+
+    Attributes:
+        points: `(m, 2)`, at most `step` apart.
+        weights: `(m,)`, how much of the way each one stands for, so that vertices close together count no more than
+            others; all the same for a dot.
+        tree: The points, for asking how far away they are.
+    """
+
+    def __init__(self, curve: Curve, step: float = STEP) -> None:
+        parts = [resample([part], step) for part in curve]
+        self.points = np.concatenate(parts)
+        self.weights = np.concatenate([_ways(part) for part in parts])
+        if not self.weights.any():
+            self.weights = np.ones(len(self.points))
+        self.tree = cKDTree(self.points)
+
+    def covered(self, other: _Dense, tolerance: float) -> float:
+        """Share of its length within the tolerance of another one."""
+        # Beyond the tolerance nothing is searched: the distance is infinite there.
+        near = np.isfinite(other.tree.query(self.points, distance_upper_bound=tolerance)[0])
+        return float(self.weights[near].sum() / self.weights.sum())
+
+    def furthest(self, other: _Dense) -> float:
+        """Largest distance of a point of either from the other."""
+        return float(max(other.tree.query(self.points)[0].max(), self.tree.query(other.points)[0].max()))
+
+
+def _ways(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`(m,)`, half of the way from each point of a polyline to its neighbours."""
+    steps = np.hypot(*np.diff(points, axis=0).T)
+    return np.asarray((np.append(0, steps) + np.append(steps, 0)) / 2)
+
+
 def hausdorff(one: Curve, other: Curve, step: float = STEP) -> float:
     """Largest distance of a point of either curve from the other (Hausdorff), to within `step` / 2; both not empty."""
-    a, b = resample(one, step), resample(other, step)
-    return float(max(cKDTree(b).query(a)[0].max(), cKDTree(a).query(b)[0].max()))
+    return _Dense(one, step).furthest(_Dense(other, step))
 
 
 def match_curves(truth: Sequence[Curve], found: Sequence[Curve], tolerance: float) -> Matched:
@@ -84,27 +118,19 @@ def match_curves(truth: Sequence[Curve], found: Sequence[Curve], tolerance: floa
         found: Found curves, none of them empty.
         tolerance: In pixels; see `tolerance_of`.
     """
-    dense_truth, dense_found = [resample(c) for c in truth], [resample(c) for c in found]
-    trees_truth, trees_found = [cKDTree(p) for p in dense_truth], [cKDTree(p) for p in dense_found]
+    dense_truth, dense_found = [_Dense(curve) for curve in truth], [_Dense(curve) for curve in found]
     coverage = np.zeros((len(truth), len(found)))
-    for t, points in enumerate(dense_truth):
-        for f, others in enumerate(dense_found):
-            if _far_apart(points, others, tolerance):
-                continue
-            # Beyond the tolerance nothing is searched: the distance is infinite there.
-            there = trees_found[f].query(points, distance_upper_bound=tolerance)[0]
-            back = trees_truth[t].query(others, distance_upper_bound=tolerance)[0]
-            coverage[t, f] = min(np.isfinite(there).mean(), np.isfinite(back).mean())
+    for t, one in enumerate(dense_truth):
+        for f, other in enumerate(dense_found):
+            if not _far_apart(one.points, other.points, tolerance):
+                coverage[t, f] = min(one.covered(other, tolerance), other.covered(one, tolerance))
     allowed = np.where(coverage >= COVERED, coverage, 0)
     rows, columns = linear_sum_assignment(allowed, maximize=True)
     pairs = [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if allowed[r, c] > 0]
     precision = len(pairs) / len(found) if len(found) else float(not len(truth))
     recall = len(pairs) / len(truth) if len(truth) else float(not len(found))
     f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    furthest = [
-        max(trees_found[f].query(dense_truth[t])[0].max(), trees_truth[t].query(dense_found[f])[0].max())
-        for t, f in pairs
-    ]
+    furthest = [dense_truth[t].furthest(dense_found[f]) for t, f in pairs]
     return Matched(precision, recall, f1, float(np.mean(furthest)) if pairs else float("nan"), tuple(pairs))
 
 
@@ -128,13 +154,14 @@ def identity_switches(truth: Sequence[Curve], found: Sequence[Curve], tolerance:
     dense = [resample(curve) for curve in found]
     tree = cKDTree(np.concatenate(dense))
     owner = np.repeat(np.arange(len(found)), [len(points) for points in dense])
-    least = max(1, round(tolerance / STEP))
     switches = []
-    for curve in truth:
-        distance, nearest = tree.query(resample(curve), distance_upper_bound=tolerance)
-        names = owner[nearest[np.isfinite(distance)]]
+    for curve in map(_Dense, truth):
+        distance, nearest = tree.query(curve.points, distance_upper_bound=tolerance)
+        near = np.isfinite(distance)
+        names = owner[nearest[near]]
         starts = np.flatnonzero(np.diff(names, prepend=-1))
-        lasting = np.diff(np.append(starts, len(names))) >= least
+        way = np.append(0, np.cumsum(curve.weights[near]))
+        lasting = np.diff(way[np.append(starts, len(names))]) >= tolerance
         kept = names[starts[lasting]]
         switches.append(int(np.count_nonzero(np.diff(kept))))
     return float(np.mean(switches))

@@ -18,6 +18,21 @@ from linegroup.metrics.series import (
 seeds = st.integers(0, 10_000)
 
 
+def test_vertices_close_together_count_no_more():
+    even = np.array([[0.0, 50], [400, 50]])
+    dense = np.stack([np.append(np.linspace(0, 200, 20_001), 400), np.full(20_002, 50.0)], axis=1)
+    half = np.array([[0.0, 50], [200, 50]])
+    for line in (even, dense):
+        assert match_curves([[line]], [[half]], 2.0).f1 == 0
+        assert match_curves([[half]], [[line]], 2.0).f1 == 0
+        assert match_curves([[line]], [[even]], 2.0).f1 == 1
+    # Another curve is nearer for a pixel in the middle of many vertices: not as long as the tolerance.
+    aside = np.array([[100.0, 50], [101, 50]])
+    below = even + np.array([0, 0.5])
+    for line in (even, dense):
+        assert identity_switches([[line]], [[below], [aside]], 2.0) == 0
+
+
 def wave(rng, count=60, up=0.0):
     x = np.linspace(10, 300, count)
     return np.stack([x, 100 + 40 * np.sin(x / rng.uniform(20, 60) + rng.uniform(0, 6)) + rng.normal() + up], axis=1)

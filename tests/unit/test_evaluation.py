@@ -24,9 +24,10 @@ from linegroup.evaluation import (
     save_evaluation,
     score_model,
 )
-from linegroup.metrics import score_curves, score_flat
+from linegroup.metrics import score_curves, score_flat, true_curves
 from linegroup.plans import spread
 from linegroup.predict import WITHOUT_MODEL, Predictor
+from linegroup.sample import Instance, Sample
 from linegroup.shards import Manifest, Source, SplitCounts, category_name, save_manifest, write_shard
 from linegroup.targets import draw_targets
 from linegroup.testing import draw_sample, parallel_lines, png, random_sample, two_crossing_lines
@@ -263,6 +264,18 @@ def test_baselines_bring_their_own_candidates():
         "components": "components",
     }
     assert all(p.model is None and p.grouping.candidates != GroupingConfig().candidates for p in baselines().values())
+
+
+def test_of_lines_that_leave_the_picture_the_rest_is_scored():
+    through = Instance(1, np.array([[-10.0, 50], [110, 50]]), thickness=2)
+    into = Instance(2, np.array([[-150.0, 20], [99, 20]]), thickness=2)
+    outside = Instance(3, np.array([[-50.0, -20], [150, -20]]), thickness=2)
+    sample = Sample(0, (100, 100), (through, into, outside))
+    curves = true_curves(sample, DataConfig())
+    seen = [[np.array([[0.0, y], [99, y]])] for y in (50, 20)]
+    scores = score_curves(curves, seen, sample.size)
+    assert (scores["curve_f1"], scores["curve_recall"]) == (1, 1)
+    assert scores["hausdorff"] < 1
 
 
 def test_curves_are_scored_beside_flat_lines():

@@ -29,11 +29,6 @@ def curve(place, angle, bend, half=130):
     return np.asarray(place) + u * along + bend * u**2 * np.array([-along[1], along[0]])
 
 
-def found_as(mask, lines):
-    """Share of a line's own pixels that its best group has, one group per line."""
-    return [max((group & mask).sum() for group in lines) / mask.sum()]
-
-
 def linked(mask, plot):
     """The pixels of each line."""
     lines = link_lines(mask, plot)
