@@ -67,7 +67,7 @@ class Prediction:
     @cached_property
     def labels(self) -> NDArray[np.uint16]:
         """`(h, w) uint16`, 0 = none, 1..K."""
-        return self.field.label_image(self.groups.labels)
+        return self.groups.image(self.field)
 
     @cached_property
     def lines(self) -> tuple[LineRecord, ...]:

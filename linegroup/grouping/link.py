@@ -7,12 +7,13 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping.chains import Chain, Looks
 from linegroup.grouping.clustering import empty_groups, number_lines
 from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks, likely_inks
-from linegroup.grouping.linking import drawn_over, link_lines, share_out
+from linegroup.grouping.linking import bridges, drawn_over, link_lines, share_out
 from linegroup.grouping.skew import find_skew, straighten
 from linegroup.grouping.strokes import Strokes, find_strokes, with_edges
 from linegroup.grouping.workspace import Workspace
@@ -22,6 +23,9 @@ Mask = NDArray[np.bool_]
 
 HIDDEN = 20.0
 """A line that is interrupted for at most so many pixels, where another one runs, goes on under it."""
+
+BRIDGED = 4.0
+"""Pixels; narrower gaps in a line's ink are of the line, too: it is dotted, badly printed or badly copied there."""
 
 EDGE, BESIDE, FAR = 2.0, 1.5, 3.0
 """Pixels from a line: its soft edges; axes and grid under them; what a model says is of some line."""
@@ -66,7 +70,7 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
     if not len(drawing.field):
         return empty_groups(len(field))
     groups = _group(drawing, _looks(drawing.field, config) if learned else None, config)
-    return groups if drawing.order is None else _as_it_was(groups, drawing.order, len(field))
+    return groups if drawing.order is None else _as_it_was(groups, drawing, field)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +146,12 @@ def _group(drawing: _Drawing, looks: Looks | None, config: GroupingConfig) -> Gr
     sizes = np.bincount(given, minlength=len(lines) + 1)
     given = np.where((given > 0) & (sizes[given] >= config.min_pixels), given, 0)
     groups = number_lines(given - 1, given > 0)
-    return replace(groups, shared=_under_others(field, lines, given, groups.labels))
+    names = np.zeros(len(lines) + 1, dtype=np.int32)
+    names[given] = groups.labels
+    places, line = bridges(lines, labels, BRIDGED)
+    kept = (names[line] > 0) & ~field.mask[places[:, 1], places[:, 0]]
+    bridged = np.column_stack([places, names[line]])[kept]
+    return replace(groups, shared=_under_others(field, lines, given, groups.labels), bridged=bridged)
 
 
 def _under_others(
@@ -191,12 +200,29 @@ def _part(field: Field, order: NDArray[np.int64]) -> Field:
     )
 
 
-def _as_it_was(groups: Groups, order: NDArray[np.int64], count: int) -> Groups:
-    """The groups of a straightened field, or of a part of one, candidate by candidate as all `count` were before."""
-    labels = np.zeros(count, dtype=np.int64)
+def _as_it_was(groups: Groups, drawing: _Drawing, field: Field) -> Groups:
+    """The groups of a straightened field, or of a part of one, candidate by candidate as in the field before."""
+    order = np.arange(len(field)) if drawing.order is None else drawing.order
+    labels = np.zeros(len(field), dtype=np.int64)
     labels[order] = groups.labels
     back = number_lines(labels - 1, labels > 0)
     renamed = np.zeros(groups.count + 1, dtype=np.int32)
     renamed[labels] = back.labels
     shared = np.stack([order[groups.shared[:, 0]], renamed[groups.shared[:, 1]]], axis=1).astype(np.int32)
-    return replace(back, shared=shared[np.lexsort(shared.T)])
+    bridged = groups.bridged.copy()
+    if len(bridged):
+        # What lies in a gap was moved as the ink beside it.
+        beside = cKDTree(drawing.field.positions).query(bridged[:, :2])[1]
+        bridged[:, :2] += (field.positions[order] - drawing.field.positions)[beside]
+        bridged[:, 2] = renamed[bridged[:, 2]]
+        bridged = _on_page(bridged, field)
+    return replace(back, shared=shared[np.lexsort(shared.T)], bridged=bridged)
+
+
+def _on_page(bridged: NDArray[np.int32], field: Field) -> NDArray[np.int32]:
+    """Without what lies beyond the picture or on candidates; each pixel once."""
+    x, y = bridged[:, 0], bridged[:, 1]
+    bridged = bridged[(x >= 0) & (y >= 0) & (x < field.size[1]) & (y < field.size[0])]
+    bridged = bridged[~field.mask[bridged[:, 1], bridged[:, 0]]]
+    first = np.unique(bridged[:, :2], axis=0, return_index=True)[1]
+    return np.asarray(bridged[first])

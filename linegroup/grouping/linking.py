@@ -65,6 +65,47 @@ def share_out(mask: Mask, lines: Sequence[Sequence[Chain]]) -> NDArray[np.int32]
     return np.where(mask, names[nearest], 0)
 
 
+def bridges(
+    lines: Sequence[Sequence[Chain]], labels: NDArray[np.int32], reach: float
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Pixels of no line in the narrow gaps of lines 1..K: their places `(B, 2)`, x first, and lines `(B,)`.
+
+    Args:
+        lines: The chains of each.
+        labels: `(h, w)`, the line of each pixel, 0 = none.
+        reach: A gap is bridged if so many pixels of its way at most are of no line or of another one.
+    """
+    drawn: NDArray[np.int32] | None = None
+    for number, line in enumerate(lines, start=1):
+        for chain in line:
+            ways = [way for way in _gaps(chain) if _outside(way, labels, number) <= reach]
+            if ways:
+                drawn = np.zeros(labels.shape, dtype=np.int32) if drawn is None else drawn
+                thickness = round(chain.thickness + 1)  # with its soft edges
+                cv2.polylines(drawn, ways, isClosed=False, color=number, thickness=thickness)
+    if drawn is None:
+        return np.zeros((0, 2), dtype=np.int32), np.zeros(0, dtype=np.int32)
+    ys, xs = np.nonzero((drawn > 0) & (labels == 0))
+    return np.stack([xs, ys], axis=1).astype(np.int32), drawn[ys, xs]
+
+
+def _gaps(chain: Chain) -> list[NDArray[np.int32]]:
+    """The two ends `(2, 2)` of each gap of a chain, a ring's last one included."""
+    points = np.rint(chain.points).astype(np.int32)
+    if chain.closed:
+        points = np.append(points, points[:1], axis=0)
+    at = np.flatnonzero(np.abs(np.diff(points, axis=0)).max(axis=1) > 1)
+    return list(np.stack([points[at], points[at + 1]], axis=1))
+
+
+def _outside(way: NDArray[np.int32], labels: NDArray[np.int32], number: int) -> float:
+    """How many pixels of a straight way are not of a line."""
+    length = float(np.hypot(*(way[1] - way[0])))
+    share = np.linspace(0, 1, int(2 * length) + 2)[:, None]
+    x, y = np.rint(way[0] + share * (way[1] - way[0])).astype(np.int64).T
+    return float((labels[y, x] != number).mean()) * length
+
+
 def drawn_over(line: Sequence[Chain], size: Size, reach: float) -> Mask:
     """`(h, w)`: what a line as thick as its strokes covers, gaps up to `reach` included."""
     drawn = np.zeros(size, dtype=np.uint8)

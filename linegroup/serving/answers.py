@@ -148,7 +148,7 @@ def _mask_none(_found: Found, document: LinesDocument) -> LinesDocument:
 
 
 def _mask_png(found: Found, document: LinesDocument) -> LinesDocument:
-    labels = base64.b64encode(encode_png(found.field.label_image(found.groups.labels))).decode()
+    labels = base64.b64encode(encode_png(found.groups.image(found.field))).decode()
     return LabelledDocument(**dict(_mask_none(found, document)), labels_png=labels)
 
 

@@ -63,7 +63,7 @@ def _score_chart(
     pixels = sample_pixels(sample)
     truth = draw_targets(sample, config.data)
     field, groups = group_image(pixels, model.maps(pixels), config.decoding)
-    labels = field.label_image(groups.labels)
+    labels = groups.image(field)
     values = score(truth, line_pixels(sample, config.data), labels) | _losses(model, pixels, truth)
     if not draw:
         return values, []

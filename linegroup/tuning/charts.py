@@ -95,7 +95,7 @@ class ChartGrouper:
         else:
             groups = grouper.refit(**config.model_dump())
         _keep(self._groupers, key, grouper)
-        return field.label_image(groups.labels)
+        return groups.image(field)
 
     def _field(self, config: GroupingConfig) -> Field:
         key = _field_key(config)

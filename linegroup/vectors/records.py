@@ -88,16 +88,17 @@ def line_records(field: Field, groups: Groups, rgb: NDArray[np.uint8]) -> tuple[
 
 def _line(field: Field, groups: Groups, rgb: NDArray[np.uint8], number: int, part: NDArray[np.int64]) -> LineRecord:
     xs, ys = field.positions[part].T
+    bridged = groups.bridged[groups.bridged[:, 2] == number, :2]
+    whole = np.concatenate([field.positions[part], bridged]).astype(np.int64)
     red, green, blue = (round(float(c)) for c in rgb[part].mean(axis=0, dtype=np.float64))
-    x, y = int(xs.min()), int(ys.min())
+    (x, y), (right, bottom) = whole.min(axis=0).tolist(), whole.max(axis=0).tolist()
     traced = trace(xs, ys, _ink(field, part))
-    # Candidates are in raster order, and a line's ascend.
-    runs = runs_of_pixels(ys.astype(np.int64) * field.size[1] + xs, field.size[1])
+    runs = runs_of_pixels(np.sort(whole[:, 1] * field.size[1] + whole[:, 0]), field.size[1])
     return LineRecord(
         id=number,
         score=round(float(np.clip(groups.scores[number - 1], 0, 1)), 6),
-        pixel_count=int(np.count_nonzero(groups.labels == number)),
-        bbox=(x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1),
+        pixel_count=int(np.count_nonzero(groups.labels == number)) + len(bridged),
+        bbox=(x, y, right - x + 1, bottom - y + 1),
         colour=Colour.of(red, green, blue),
         polyline=tuple((round(float(px), 2), round(float(py), 2)) for px, py in traced.points),
         parts=traced.parts,

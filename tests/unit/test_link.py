@@ -7,11 +7,15 @@ import pytest
 from linegroup.config import GroupingConfig
 from linegroup.grouping import Grouper, group_field, group_image, link
 from linegroup.grouping.linking import link_lines
+from linegroup.grouping.skew import find_skew
 from linegroup.grouping.strokes import find_strokes
+from linegroup.masks import decode
 from linegroup.metrics import adjusted_rand_index, contingency, score
 from linegroup.sample import Field, Maps
+from linegroup.sources.coco_masks import runs_of
 from linegroup.targets import draw_targets, line_pixels
 from linegroup.testing import BLACK, chart_sample, draw_sample, random_sample, unpng
+from linegroup.vectors.records import line_records
 
 LINK = GroupingConfig(method="link", candidates="non_background", noise="drop")
 
@@ -164,6 +168,50 @@ def test_dots_become_lines():
             cv2.circle(page, (px, round(middle + 20 * np.sin(px / 40))), 2, colour, -1)
     _, groups = group_image(page, None, LINK)
     assert groups.count == 2
+
+
+def dotted(gap):
+    """A line of dashes of six pixels and such gaps, rising a little: the ink, and what it would be without gaps."""
+    x = np.arange(20, 280)
+    y = 60 + x // 8
+    whole, mask = np.zeros((120, 300), bool), np.zeros((120, 300), bool)
+    inked_there = (x - 20) % (6 + gap) < 6
+    for dy in (0, 1):
+        whole[y + dy, x] = True
+        mask[y + dy, x] = inked_there
+    return mask, whole
+
+
+@pytest.mark.parametrize(("gap", "filled"), [(2, True), (3, True), (9, False)])
+def test_narrow_gaps_are_of_the_line(gap, filled):
+    mask, whole = dotted(gap)
+    pixels = np.where(mask[..., None], np.uint8([200, 30, 30]), np.uint8(255))
+    field, groups = group_image(pixels, None, LINK)
+    assert groups.count == 1
+    image = groups.image(field)
+    assert (image[mask] == 1).all()
+    bridged = (image > 0) & ~field.mask
+    assert bridged.sum() == len(groups.bridged)
+    assert (bridged & whole).sum() > 0.8 * (whole & ~mask).sum() if filled else not bridged.any()
+    (line,) = line_records(field, groups, np.zeros((len(field), 3), np.uint8))
+    assert line.pixel_count == np.count_nonzero(image)
+    assert line.mask is not None
+    assert np.array_equal(decode(runs_of(line.mask.model_dump(), field.size), field.size), image > 0)
+
+
+def test_narrow_gaps_of_a_page_askew_are_filled_where_they_are():
+    mask, whole = dotted(3)
+    size = (400, 500)
+    page = np.full((*size, 3), 255, np.uint8)
+    cv2.line(page, (60, 350), (470, 370), (0, 0, 0), 2)
+    cv2.line(page, (60, 350), (80, 30), (0, 0, 0), 2)
+    page[150:270, 120:420][mask] = (200, 30, 30)
+    field, groups = group_image(page, None, LINK)
+    assert any(find_skew(field.mask))
+    image = groups.image(field)[150:270, 120:420]
+    assert (image[mask] > 0).mean() > 0.95
+    assert (image[whole & ~mask] > 0).mean() > 0.6
+    assert len(groups.bridged) == len(np.unique(groups.bridged[:, :2], axis=0))
 
 
 @pytest.mark.parametrize("degrees", [-2.5, 1.2])
