@@ -25,6 +25,8 @@ def plainly(error: Exception) -> str:
         return "it is not text in UTF-8"
     if isinstance(error, OSError):
         return error.strerror or str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
     if isinstance(error, KeyError):
         return f"{error.args[0]} is missing" if error.args else "something is missing"
     words = " ".join(str(error).split())

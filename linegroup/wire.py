@@ -142,6 +142,8 @@ class LineRecord(Record):
     @model_validator(mode="after")
     def _parts_lie_in_the_polyline(self) -> LineRecord:
         _check_parts(self.parts, len(self.polyline))
+        if self.closed and len(self.parts) > 1:
+            raise ValueError(f"a closed line has one part; got {len(self.parts)}")
         return self
 
     @property
@@ -195,7 +197,7 @@ def from_json(text: str | bytes) -> LinesDocument:
     """
     try:
         tree = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"Not a {SCHEMA} document: {plainly(error)}.") from None
     if not isinstance(tree, dict) or tree.get("schema") != SCHEMA:
         found = tree.get("schema") if isinstance(tree, dict) else None

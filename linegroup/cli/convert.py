@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,18 +22,20 @@ from linegroup.cli.common import (
 from linegroup.cli.export import (
     CalibrationOption,
     EmbedFlag,
+    Export,
     SamplingOption,
     WorldOption,
+    counts_of,
     make_formats,
     write_formats,
 )
-from linegroup.cli.inputs import check_free, check_out, stems_of
+from linegroup.cli.inputs import check_free, check_out, check_same, stems_of
 from linegroup.cli.predict import Outcome
 from linegroup.errors import UserError
 from linegroup.interrupts import interrupts_held, safe_point
 
 if TYPE_CHECKING:
-    from linegroup.vectors.export import Picture
+    from linegroup.vectors.export import Exporter, Picture
 
 DOCUMENT, PROJECTS = ".json", frozenset({".tar", ".zip"})
 
@@ -78,8 +82,6 @@ def convert(
       linegroup shard --annotations digitised/lines.coco.json --images digitised --out shards
     """
     with interrupts_held():
-        from linegroup.cli.export import Export
-        from linegroup.files import write_bytes
         from linegroup.vectors.export import choose_exporters
 
     exporters = choose_exporters(formats)
@@ -88,33 +90,39 @@ def convert(
     export = Export.of(exporters, calibration, sampling, embed, world)
     _check_images(images)
     check_out(out)
-    if together:
-        check_free(export.files(out, "lines"))
-    outcome, pictures = Outcome(), []
     files, aside = _without_exports(_expand(inputs))
-    stems = ["lines"] * len(files) if together else stems_of(files)
+    task = Conversion(export, out, images, together, frozenset(path.resolve() for path in files))
+    if together:
+        check_free(export.files(out, "lines"), task.inputs)
+    # With --together only the pictures of projects need names of their own.
+    named = [path for path in files if not together or _is_project(path)]
+    stems = dict(zip(named, stems_of(named), strict=True))
+    outcome = Outcome()
+    pictures: dict[Path, Picture] = {}
+    beside: dict[Path, bytes] = {}
     with progress_bar("Files") as show, interrupts_held():
-        for number, (path, stem) in enumerate(zip(files, stems, strict=True)):
+        for number, path in enumerate(files):
             show(number, len(files))
             safe_point()
             name = plain(str(path))
             try:
-                picture = export.calibrated(_read(path, images))
-                # Also with --together: so the one that cannot be made is known.
-                made = make_formats(export, [picture])
-                check_free([] if together else export.files(out, stem))
+                source = task.read(path, stems.get(path, "lines"))
             except UserError as error:
                 outcome.failed.append({"input": name, "error": plain(str(error))})
                 continue
-            if export.needs_pictures_beside and path.suffix.lower() in PROJECTS and picture.image is not None:
-                write_bytes(out / picture.document.image.name, picture.image)
+            written = {}
             if together:
-                pictures.append(picture)
-            written = {} if together else write_formats(made, out, stem)
-            outcome.done.append({"input": name, "lines": len(picture.document.lines), **written})
+                pictures[path] = source.picture
+                beside |= source.beside
+            else:
+                written = _write(source.made, source.beside, out, stems[path])
+            left_out = {"left_out": [plain(words) for words in source.left_out]} if source.left_out else {}
+            export.told.update(counts_of(source.picture.document))
+            outcome.done.append({"input": name, "lines": len(source.picture.document.lines), **left_out, **written})
     if pictures:
+        _check_names(pictures)
         with interrupts_held():
-            written = write_formats(make_formats(export, pictures), out, "lines")
+            written = _write(make_formats(export, list(pictures.values())), beside, out, "lines")
         outcome.done = [{**entry, **written} for entry in outcome.done]
     if as_json:
         print_json({"out": plain(str(out)), **vars(outcome), "left_aside": [plain(str(path)) for path in aside]})
@@ -124,8 +132,90 @@ def convert(
     if aside:
         note(f"{counted(len(aside), 'file')} made of these documents left aside, such as {aside[0]}.")
     export.tell()
+    for entry in outcome.done:
+        for words in entry.get("left_out", ()):
+            note(f"Left out: {entry['input']}: {words}")
     tell_failures(outcome.failed, "document")
     raise typer.Exit(outcome.exit_code)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a file holds, ready to be written.
+
+    Attributes:
+        picture: Its lines with their values, and the picture where it is at hand.
+        made: What each format's file holds.
+        beside: Pictures that belong to these files, by their places.
+        left_out: What was left out of it, a sentence each.
+    """
+
+    picture: Picture
+    made: dict[Exporter, bytes]
+    beside: dict[Path, bytes]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is to be done with each file.
+
+    Attributes:
+        export: The formats.
+        out: Where their files go.
+        images: Folder of the pictures of documents; None: beside each.
+        together: Whether all go into one file.
+        inputs: All files that are read, resolved.
+    """
+
+    export: Export
+    out: Path
+    images: Path | None
+    together: bool
+    inputs: frozenset[Path]
+
+    def read(self, path: Path, stem: str) -> Source:
+        """A file, checked as far as that nothing of it is written if it cannot be used.
+
+        Also with --together its formats are made: so the one that cannot be is known.
+
+        Raises:
+            UserError: it cannot be read, a format cannot be made of it, or files cannot be written.
+        """
+        picture, left_out = _read(path, stem, self.images, self.out)
+        picture = self.export.calibrated(picture)
+        made = make_formats(self.export, [picture])
+        beside = {}
+        if self.export.needs_pictures_beside and _is_project(path) and picture.image is not None:
+            beside[self.out / picture.document.image.name] = picture.image
+        check_free([*beside, *([] if self.together else self.export.files(self.out, stem))], self.inputs)
+        check_same(beside)
+        return Source(picture, made, beside, left_out)
+
+
+def _check_names(pictures: Mapping[Path, Picture]) -> None:
+    """In one file pictures are known by their names."""
+    first: dict[str, Path] = {}
+    for path, picture in pictures.items():
+        other = first.setdefault(picture.document.image.name, path)
+        if other != path:
+            raise UserError(
+                f"{other} and {path} are both of a picture called {picture.document.image.name!r}, which one file would"
+                " mix up; convert them without --together, or apart."
+            )
+
+
+def _write(made: Mapping[Exporter, bytes], beside: Mapping[Path, bytes], out: Path, stem: str) -> dict[str, str]:
+    """Pictures first; the formats' files by format."""
+    from linegroup.files import write_bytes
+
+    for path, content in beside.items():
+        write_bytes(path, content)
+    return write_formats(made, out, stem)
+
+
+def _is_project(path: Path) -> bool:
+    return path.suffix.lower() in PROJECTS
 
 
 def _check_images(images: Path | None) -> None:
@@ -166,20 +256,23 @@ def _without_exports(files: list[Path]) -> tuple[list[Path], list[Path]]:
     return [path for path in files if path not in made], [path for path in files if path in made]
 
 
-def _read(path: Path, images: Path | None) -> Picture:
-    """A document or a project, with its picture where that is to be had.
+def _read(path: Path, stem: str, images: Path | None, out: Path) -> tuple[Picture, tuple[str, ...]]:
+    """A document or a project, with its picture where that is to be had; and what was left out of it.
 
     Args:
         path: The file.
+        stem: What a project's picture is called.
         images: Folder of the pictures of documents.
+        out: Where files of it go.
     """
-    from linegroup.cli.export import picture_of_project, upright
+    from linegroup.cli.export import picture_at, picture_of_project
     from linegroup.sources.wpd import read_wpd
     from linegroup.vectors.export import Picture
     from linegroup.wire import from_json
 
-    if path.suffix.lower() in PROJECTS:
-        return picture_of_project(read_wpd(path))
+    if _is_project(path):
+        project = read_wpd(path)
+        return picture_of_project(project, stem), project.left_out
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -189,15 +282,16 @@ def _read(path: Path, images: Path | None) -> Picture:
     except UserError as error:
         raise UserError(f"{path}: {error}{_instead(content)}") from None
     source = (images or path.parent) / Path(document.image.name).name if document.image.name else None
-    image = source.read_bytes() if source is not None and source.is_file() else None
-    return Picture(document, None if image is None else upright(document, image))
+    if source is None or not source.is_file():
+        return Picture(document), ()
+    return picture_at(document, source, out), ()
 
 
 def _instead(content: bytes) -> str:
     """What to do about a JSON file that is no document but something known; "" for others."""
     try:
         tree = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(tree, dict):
         return ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,6 +45,9 @@ WorldOption = Annotated[
 WANTED = "say with --calibration FILE what pixels mean"
 """What to do about values that cannot be had."""
 
+OF_PREDICT = frozenset({"json", "label_png"})
+"""Formats that `predict` writes itself, from more than the document."""
+
 FAR = 2.0
 """Pixels; a calibration whose points disagree by more is told."""
 
@@ -55,14 +61,14 @@ class Export:
         options: For all of them.
         calibration: For all pictures, or None: a document's own.
         sampling: Where calibrated lines are read; None: where they were, else at their own points.
-        beyond: How many points lie beyond the calibrated points of their axes, so far.
+        told: What was counted so far, see `counts_of`.
     """
 
     exporters: Sequence[Exporter]
     options: ExportOptions
     calibration: Calibration | None
     sampling: Sampling | None
-    beyond: int = field(default=0)
+    told: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(
@@ -99,42 +105,61 @@ class Export:
         Raises:
             UserError: values are asked for, and there is no calibration; or see `with_series`.
         """
+        return replace(picture, document=self._read(picture.document))
+
+    def _read(self, document: LinesDocument) -> LinesDocument:
         from linegroup.vectors.calibration import calibrate
         from linegroup.vectors.sampling import with_series
 
-        document = picture.document
         calibration = self.calibration
         if calibration is None and document.calibration is not None:
             calibration = calibrate(document.calibration)
         if calibration is None and self.sampling is not None:
             raise UserError(f"Its axes are not calibrated, so --sample cannot read it; {WANTED}.")
         if calibration is None or (self.calibration is None and self.sampling is None and _is_read(document)):
-            return picture
-        document = with_series(document, calibration, self.sampling)
-        self.beyond += sum(sum(line.series.extrapolated) for line in document.lines if line.series)
-        return replace(picture, document=document)
+            return document
+        return with_series(document, calibration, self.sampling)
 
     def files(self, out: Path, stem: str) -> list[Path]:
         """Where the formats of one picture go."""
         return [out / f"{stem}{exporter.suffix}" for exporter in self.exporters]
 
-    def is_done(self, out: Path, stem: str) -> bool:
-        """Whether the files of all formats are there, and the document has the values that are asked for.
+    def is_done(self, out: Path, stem: str, image: Path) -> bool:
+        """Whether the document of a picture has the values that are asked for, and the files what is made of it now.
 
-        How a line was sampled cannot be told from a document: with a sampling nothing is taken for done.
+        So no file of other settings is taken for done, whatever they were.
         """
         from linegroup.wire import from_json
 
-        if self.sampling is not None or not all(path.is_file() for path in self.files(out, stem)):
+        document = from_json((out / f"{stem}.json").read_bytes())
+        lines = tuple(line.model_copy(update={"series": None}) for line in document.lines)
+        exporters = [exporter for exporter in self.exporters if exporter.name not in OF_PREDICT]
+        try:
+            if self._read(document.model_copy(update={"lines": lines, "calibration": None})) != document:
+                return False
+            pictures = [picture_at(document, image, out)] if exporters else []
+            return all(
+                (out / f"{stem}{exporter.suffix}").read_bytes() == _made(exporter, pictures, self.options)
+                for exporter in exporters
+            )
+        except UserError:
             return False
-        wanted = None if self.calibration is None else self.calibration.record
-        return from_json((out / f"{stem}.json").read_bytes()).calibration == wanted
 
     def tell(self) -> None:
         """What a reader of the values should know."""
-        if self.beyond:
-            points = counted(self.beyond, "point")
+        if self.told["beyond"]:
+            points = counted(self.told["beyond"], "point")
             note(f"{points} beyond the calibrated points of an axis: marked as extrapolated.")
+        if self.told["empty"]:
+            note(f"{counted(self.told['empty'], 'line')} without values: the sampling hit none of their points.")
+
+
+def counts_of(document: LinesDocument) -> Counter[str]:
+    """How many points lie `beyond` the calibrated ones of their axes, and how many lines the sampling left `empty`."""
+    if document.calibration is None:
+        return Counter()
+    beyond = sum(sum(line.series.extrapolated) for line in document.lines if line.series)
+    return Counter(beyond=beyond, empty=sum(line.series is None for line in document.lines))
 
 
 def _is_read(document: LinesDocument) -> bool:
@@ -153,7 +178,7 @@ def make_formats(export: Export, pictures: list[Picture]) -> dict[Exporter, byte
     return {exporter: _made(exporter, pictures, export.options) for exporter in export.exporters}
 
 
-def write_formats(made: dict[Exporter, bytes], out: Path, stem: str) -> dict[str, str]:
+def write_formats(made: Mapping[Exporter, bytes], out: Path, stem: str) -> dict[str, str]:
     """Write each format's file, atomically; the files by format.
 
     Raises:
@@ -180,7 +205,7 @@ def read_world(path: Path) -> tuple[float, float, float, float, float, float]:
     """The six numbers of a world file, A, D, B, E, C, F.
 
     Raises:
-        UserError: the file is missing, or does not hold six numbers.
+        UserError: the file is missing, does not hold six numbers, or lays all pixels on one line.
     """
     try:
         numbers = [float(word) for word in path.read_text(encoding="ascii").split()]
@@ -191,6 +216,10 @@ def read_world(path: Path) -> tuple[float, float, float, float, float, float]:
     if len(numbers) != 6 or not all(abs(number) < 1e300 for number in numbers):
         raise UserError(f"{path} is no world file: it must hold six numbers, one a line.")
     a, d, b, e, c, f = numbers
+    if math.isclose(a * e, b * d, rel_tol=1e-12):
+        raise UserError(
+            f"{path} is no world file: its numbers {a:g}, {d:g}, {b:g} and {e:g} lay all pixels on one line."
+        )
     return a, d, b, e, c, f
 
 
@@ -213,9 +242,24 @@ def upright(document: LinesDocument, image: bytes) -> bytes:
     return image if plain_file else encode_png(decoded.pixels)
 
 
-def picture_of_project(project: Project) -> Picture:
-    """A digitised project as if its lines had been found."""
+def picture_at(document: LinesDocument, image: Path, out: Path) -> Picture:
+    """A document with its picture, which lies there, for files in `out`.
+
+    Raises:
+        UserError: see `upright`.
+        OSError: the picture cannot be read.
+    """
+    from linegroup.vectors.export import Picture
+
+    # File names may hold bytes that are no UTF-8; the files may not.
+    place = os.fsencode(os.path.relpath(image.parent.resolve() / image.name, out.resolve())).decode("utf-8", "replace")
+    return Picture(document, upright(document, image.read_bytes()), Path(place).as_posix())
+
+
+def picture_of_project(project: Project, stem: str) -> Picture:
+    """A digitised project as if its lines had been found; its picture is called by the stem."""
     from linegroup.vectors.export import Picture
     from linegroup.vectors.records import document_of
 
-    return Picture(document_of(project.sample, project.calibration), project.sample.image)
+    sample = replace(project.sample, name=f"{stem}{Path(project.sample.name).suffix}")
+    return Picture(document_of(sample, project.calibration), sample.image)

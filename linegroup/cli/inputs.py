@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +73,32 @@ def check_out(out: Path) -> None:
         raise UserError(f"Cannot write into the output folder {out}: permission denied.")
 
 
-def check_free(paths: Iterable[Path]) -> None:
+def check_free(paths: Iterable[Path], inputs: Collection[Path] = ()) -> None:
     """Whether files can be written there; asked before the first of them, so that none is left of a picture.
 
+    Args:
+        paths: The files to be.
+        inputs: Files that are read and must stay, resolved.
+
     Raises:
-        UserError: one of them is a folder.
+        UserError: one of them is a folder, or one of the inputs.
     """
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             raise UserError(f"{path} is a folder; choose another --out.")
+        if inputs and path.resolve() in inputs:
+            raise UserError(f"{path} is one of the inputs and would be overwritten; choose another --out.")
+
+
+def check_same(pictures: Mapping[Path, bytes]) -> None:
+    """Whether pictures can be written where nothing is, or they themselves.
+
+    Raises:
+        UserError: another file is there.
+    """
+    for path, content in pictures.items():
+        if path.is_file() and path.read_bytes() != content:
+            raise UserError(f"{path} is there already and is another picture; choose another --out.")
 
 
 def _expand(path: Path) -> list[Path]:

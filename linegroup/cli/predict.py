@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -29,8 +30,9 @@ from linegroup.cli.export import (
     Export,
     SamplingOption,
     WorldOption,
+    counts_of,
     make_formats,
-    upright,
+    picture_at,
     write_formats,
 )
 from linegroup.cli.inputs import Input, check_free, check_out, collect
@@ -39,6 +41,7 @@ from linegroup.interrupts import interrupts_held, safe_point
 
 if TYPE_CHECKING:
     from linegroup.predict import Prediction, Predictor
+    from linegroup.wire import LinesDocument
 
 
 class Shards(StrEnum):
@@ -186,21 +189,29 @@ class Task:
             return self._do(predictor, picture)
 
     def _do(self, predictor: Predictor, picture: Input) -> Done:
-        from linegroup.predict import is_done
+        from linegroup.vectors.export import Picture
 
         name = plain(str(picture.path))
-        done = self.skip_existing and is_done(predictor, picture.path, self.out, picture.stem)
-        if done and self.export.is_done(self.out, picture.stem):
+        if self.skip_existing and self._is_done(predictor, picture):
             return Done(skipped=name)
-        before = self.export.beyond
         try:
             check_free(self._files(picture.stem))
             prediction = predictor.predict_file(picture.path)
-            files = _write(prediction, picture, self.out, self.export)
+            document = self.export.calibrated(Picture(prediction.document)).document
+            safe_point()
+            files = _write(prediction, document, picture, self.out, self.export)
         except UserError as error:
             return Done(failed={"input": name, "error": plain(str(error))})
-        record = {"input": name, "lines": prediction.groups.count, **files}
-        return Done(done=record, beyond=self.export.beyond - before)
+        return Done({"input": name, "lines": prediction.groups.count, **files}, told=counts_of(document))
+
+    def _is_done(self, predictor: Predictor, picture: Input) -> bool:
+        from linegroup.predict import is_done
+
+        return (
+            all(path.is_file() for path in self._files(picture.stem))
+            and is_done(predictor, picture.path, self.out, picture.stem)
+            and self.export.is_done(self.out, picture.stem, picture.path)
+        )
 
     def _files(self, stem: str) -> list[Path]:
         from linegroup.predict import DOCUMENT, LABELS, OVERLAY
@@ -210,12 +221,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one picture: one of the three; and how many points lie beyond its axes."""
+    """What became of one picture: one of the three; and what is to be told of its values, see `counts_of`."""
 
     done: dict[str, Any] | None = None
     skipped: str | None = None
     failed: dict[str, str] | None = None
-    beyond: int = 0
+    told: Counter[str] = field(default_factory=Counter)
 
 
 def run(pictures: list[Input], predictor: Predictor, task: Task, workers: int = 0, device: str = "auto") -> Outcome:
@@ -238,9 +249,8 @@ def run(pictures: list[Input], predictor: Predictor, task: Task, workers: int = 
             results[number] = result
             show(len(results), len(pictures))
     ordered = [results[number] for number in range(len(pictures))]
-    if workers:
-        # Theirs are counted in copies.
-        task.export.beyond += sum(result.beyond for result in ordered)
+    for result in ordered:
+        task.export.told.update(result.told)
     return Outcome(
         [result.done for result in ordered if result.done is not None],
         [result.skipped for result in ordered if result.skipped is not None],
@@ -259,16 +269,15 @@ def _results(
     return each(task, pictures, predictor, workers, device=str(choose_device(device)))
 
 
-def _write(prediction: Prediction, picture: Input, out: Path, export: Export) -> dict[str, str]:
+def _write(
+    prediction: Prediction, document: LinesDocument, picture: Input, out: Path, export: Export
+) -> dict[str, str]:
     """All files of one picture, the document last; by kind."""
     from linegroup.predict import write_prediction
-    from linegroup.vectors.export import Picture
 
-    made = export.calibrated(Picture(prediction.document))
-    safe_point()
     written = {}
     if export.exporters:
-        image = upright(made.document, picture.path.read_bytes())
-        written = write_formats(make_formats(export, [Picture(made.document, image)]), out, picture.stem)
-    paths = write_prediction(prediction, out, picture.stem, made.document)
+        made = make_formats(export, [picture_at(document, picture.path, out)])
+        written = write_formats(made, out, picture.stem)
+    paths = write_prediction(prediction, out, picture.stem, document)
     return {**written, **{kind: plain(str(path)) for kind, path in paths.items()}}

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from linegroup.errors import UserError, plainly
 from linegroup.images import ImageError, decode
@@ -32,18 +34,26 @@ PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 CORNER = 0.5
 """WebPlotDigitizer counts from the corner of the first pixel, we from its centre."""
 
+PART = "{name} (part {number})"
+"""What the datasets of a line of several parts are called, numbered from 1."""
+
+_PART = re.compile(r"(?P<name>.*) \(part (?P<number>[0-9]{1,9})\)", re.DOTALL)
+
 
 @dataclass(frozen=True, eq=False)
 class Project:
     """What a project holds.
 
     Attributes:
-        sample: Its picture and its curves, one per dataset; their names and colours stand in `meta`.
+        sample: Its picture and its curves, one per dataset; their names and colours stand in `meta`. Datasets that are
+            called as the parts of one line are one; what ends where it begins is closed.
         calibration: Its first XY axes, or None.
+        left_out: What was left out of it, a sentence each: datasets of other axes than the first XY axes.
     """
 
     sample: Sample
     calibration: CalibrationRecord | None
+    left_out: tuple[str, ...] = ()
 
 
 def read_wpd(path: Path, number: int = 0) -> Project:
@@ -124,19 +134,71 @@ def _picture(files: dict[str, bytes], path: Path) -> tuple[str, bytes]:
 def _project(tree: dict[str, Any], number: int, name: str, image: bytes, size: tuple[int, int], path: Path) -> Project:
     old = tree.get("wpd")
     datasets = old["dataSeries"] if old is not None else tree["datasetColl"]
-    lines = []
-    for k, dataset in enumerate(datasets):
-        data = dataset.get("data") or []
-        points = np.array([[float(entry["x"]), float(entry["y"])] for entry in data], dtype=np.float64).reshape(-1, 2)
-        points -= CORNER
-        if not np.isfinite(points).all() or np.abs(points).max(initial=0) > COORDINATE_LIMIT:
-            raise UserError(f"{path}: dataset {dataset.get('name')!r} has coordinates that no picture has.")
-        if len(points) < 2 or (points == points[0]).all():
-            continue
-        meta = {"name": str(dataset.get("name", "")), "source": "WebPlotDigitizer", **_colour(dataset.get("colorRGB"))}
-        lines.append(Instance(k + 1, points.astype(np.float32), meta=meta))
-    sample = Sample(number, size, tuple(lines), name=name, image=image, group=path.stem)
-    return Project(sample, _old_axes(old) if old is not None else _axes(tree.get("axesColl") or []))
+    axes = None if old is not None else _xy_axes(tree.get("axesColl") or [])
+    kept, left_out = _of_axes(datasets, axes)
+    lines = (_line(k, parts, path) for k, parts in enumerate(_by_line(kept), start=1))
+    sample = Sample(
+        number, size, tuple(line for line in lines if line is not None), name=name, image=image, group=path.stem
+    )
+    return Project(sample, _old_axes(old) if old is not None else _axes(axes), left_out)
+
+
+def _of_axes(
+    datasets: list[dict[str, Any]], axes: dict[str, Any] | None
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """The datasets of these axes, and what to say of the others; one that names no axes is kept."""
+    mine = (axes or {}).get("name")
+    if mine is None:
+        return datasets, ()
+    kept = [dataset for dataset in datasets if dataset.get("axesName") in (None, mine)]
+    others = [dataset for dataset in datasets if dataset.get("axesName") not in (None, mine)]
+    return kept, tuple(
+        f"dataset {dataset.get('name')!r} has the axes {dataset['axesName']!r}; only those of {mine!r}, the first XY"
+        " axes, are read."
+        for dataset in others
+    )
+
+
+def _by_line(datasets: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Datasets that stand one after another as NAME (part 1), NAME (part 2), … are one line."""
+    lines: list[list[dict[str, Any]]] = []
+    for dataset in datasets:
+        name = _PART.fullmatch(str(dataset.get("name", "")))
+        before = str(lines[-1][0].get("name", "")) if lines else ""
+        number = len(lines[-1]) + 1 if lines else 1
+        if name and number > 1 and int(name["number"]) == number and before == PART.format(name=name["name"], number=1):
+            lines[-1].append(dataset)
+        else:
+            lines.append([dataset])
+    return lines
+
+
+def _line(number: int, datasets: Sequence[dict[str, Any]], path: Path) -> Instance | None:
+    """None where there are no two different points."""
+    name = str(datasets[0].get("name", ""))
+    parts = [part for part in (_points(dataset, path) for dataset in datasets) if len(part)]
+    points = np.concatenate([np.zeros((0, 2)), *parts])
+    if len(points) < 2 or (points == points[0]).all():
+        return None
+    closed = len(parts) == 1 and len(points) > 3 and bool((points[0] == points[-1]).all())
+    starts = np.cumsum([0, *map(len, parts)])[:-1].tolist()
+    meta = {
+        "name": name if len(datasets) == 1 else name.removesuffix(PART.format(name="", number=1)),
+        "source": "WebPlotDigitizer",
+        **_colour(datasets[0].get("colorRGB")),
+    }
+    xy = (points[:-1] if closed else points).astype(np.float32)
+    return Instance(number, xy, parts=tuple(starts), closed=closed, meta=meta)
+
+
+def _points(dataset: dict[str, Any], path: Path) -> NDArray[np.float64]:
+    """`(n, 2)`, from pixel centres."""
+    data = dataset.get("data") or []
+    points = np.array([[float(entry["x"]), float(entry["y"])] for entry in data], dtype=np.float64).reshape(-1, 2)
+    points -= CORNER
+    if not np.isfinite(points).all() or np.abs(points).max(initial=0) > COORDINATE_LIMIT:
+        raise UserError(f"{path}: dataset {dataset.get('name')!r} has coordinates that no picture has.")
+    return points
 
 
 def _colour(channels: object) -> dict[str, str]:
@@ -147,8 +209,12 @@ def _colour(channels: object) -> dict[str, str]:
     return {"colour": Colour.of(*rgb).hex}
 
 
-def _axes(axes: list[dict[str, Any]]) -> CalibrationRecord | None:
-    found = next((a for a in axes if a.get("type") == "XYAxes" and len(a.get("calibrationPoints") or []) >= 4), None)
+def _xy_axes(axes: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first that are calibrated."""
+    return next((a for a in axes if a.get("type") == "XYAxes" and len(a.get("calibrationPoints") or []) >= 4), None)
+
+
+def _axes(found: dict[str, Any] | None) -> CalibrationRecord | None:
     if found is None:
         return None
     logs = bool(found.get("isLogX")), bool(found.get("isLogY"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,9 @@ from linegroup.errors import UserError
 from linegroup.wire import AxisRecord, CalibrationRecord
 
 Points = NDArray[np.float64]
+
+LEAST_RISE = 0.1
+"""Of the range of an axis' values: what the fitted ones must rise or fall by at least over the same points."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -107,7 +111,8 @@ def calibrate(record: CalibrationRecord) -> Calibration:
     (`record.upright`: along rows and columns). So turned and skewed charts are read right, reversed ones, too.
 
     Raises:
-        UserError: points of an axis coincide, the axes are parallel, or a value does not suit its scale.
+        UserError: points of an axis coincide, the axes are parallel, values do not suit their scale or do not go with
+            their places.
     """
     along_x, along_y = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     if not record.upright:
@@ -165,6 +170,10 @@ def _fit(axis: AxisRecord, other: Points, name: str) -> Axis:
     slope, offset = np.polynomial.polynomial.polyfit(place - place.mean(), scaled, 1)[::-1]
     if not np.ptp(scaled) or not np.isfinite(slope):
         raise UserError(f"The calibration's {name} points have the same value; they must differ.")
+    if abs(slope) * np.ptp(place) < LEAST_RISE * np.ptp(scaled):
+        raise UserError(
+            f"The calibration's {name} values neither rise nor fall along the axis; check which point has which value."
+        )
     error = np.abs(scaled - slope * (place - place.mean()) - offset) / abs(slope)
     residual = 0.0 if len(pixels) == 2 else float(error.max())
     constant = float(offset - slope * place.mean())
@@ -176,9 +185,12 @@ def _scaled(axis: AxisRecord, name: str) -> Points:
     for point in axis.points:
         try:
             text = isinstance(point.value, str) and axis.scale == "date"
-            values.append(seconds_of(str(point.value)) if text else float(point.value))
+            value = seconds_of(str(point.value)) if text else float(point.value)
+            if not math.isfinite(value):
+                raise ValueError(value)
+            values.append(value)
         except ValueError:
-            kind = "a date such as 2024-05-31" if axis.scale == "date" else "a number"
+            kind = "a date such as 2024-05-31" if axis.scale == "date" else "a finite number"
             raise UserError(f"The calibration's {name} value {point.value!r} is not {kind}.") from None
     if axis.scale in ("log10", "ln") and min(values) <= 0:
         raise UserError(f"The calibration's {name} axis is logarithmic: its values must be above 0, not {min(values)}.")

@@ -56,7 +56,7 @@ def read_calibration(path: Path) -> Calibration:
         record = CalibrationRecord.model_validate(json.loads(json.dumps(tree, default=str)), extra="forbid")
     except ValidationError as error:
         raise UserError(f"{path} is no calibration: {_explain(error)}.") from None
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} is no calibration: {plainly(error)}.") from None
     for name, axis in (("x", record.x), ("y", record.y)):
         _check_dates(axis, f"{path}: {name}")

@@ -36,7 +36,7 @@ def parse_sampling(text: str) -> Sampling:
     """`native`, `step=0.5` or `count=200`.
 
     Raises:
-        UserError: something else, or an amount that is not above 0.
+        UserError: something else, or an amount that is not above 0, or more than `MOST` points.
     """
     kind, _, amount = text.partition("=")
     try:
@@ -49,6 +49,8 @@ def parse_sampling(text: str) -> Sampling:
             f"Sampling {text!r} is unknown: native (their own points), step=0.5 (in units of x) or count=200 (points at"
             " even distances along each part, a dot has one)."
         )
+    if kind == "count" and number > MOST:
+        raise UserError(f"Sampling {text!r} would read more than {MOST:,} points of one line; take fewer.")
     return Sampling(kind, number)
 
 
@@ -114,13 +116,16 @@ def _step(curves: list[Points], calibration: Calibration, step: float) -> list[P
 def _grid(low: float, high: float, step: float) -> Points:
     """Multiples of the step from `low` to `high`."""
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    if last - first >= MOST:
-        raise UserError(f"A step of {step} would read {last - first + 1:.0f} points of one line; take a larger step.")
+    # Of the smallest steps both are infinite, and no number lies between them.
+    if not (np.isfinite([first, last]).all() and last - first < MOST):
+        raise UserError(f"A step of {step} would read more than {MOST:,} points of one line; take a larger step.")
     return np.asarray(np.clip((first + np.arange(max(0, int(last - first) + 1))) * step, low, high))
 
 
 def _count(curves: list[Points], _calibration: Calibration, count: float) -> list[Points]:
     """So many points at even distances along each part, its ends among them; one of a dot."""
+    if count * sum(len(points) > 1 for points in curves) > MOST:
+        raise UserError(f"{count:.0f} points of each part are more than {MOST:,} of one line; take fewer.")
     return [_spread(points, int(count)) for points in curves]
 
 

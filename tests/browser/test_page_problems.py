@@ -180,7 +180,7 @@ def check_wpd(content, expected):
         (project,) = [member for member in tar if member.name.endswith("wpd.json")]
         tree = json_of(tar.extractfile(project).read())
         assert any(member.name.endswith(".png") for member in tar)
-    assert len(tree["datasetColl"]) == len(expected.lines)
+    assert len(tree["datasetColl"]) == sum(len(line.parts) for line in expected.lines)
 
 
 def check_parquet(content, expected):

@@ -1,12 +1,16 @@
 """The command line: what it prints, writes and returns, for good input and bad."""
 
+import csv
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -229,12 +233,17 @@ def test_convert_names_what_it_cannot_read(picture):
         (["--format", "csv", "--sample", "often"], "step=0.5"),
         (["--format", "csv", "--calibration", "none.json"], "none.json"),
         (["--format", "geojson", "--world", "chart.png"], "world file"),
+        (
+            ["--format", "geojson", "--world", "flat.pgw"],
+            "flat.pgw is no world file: its numbers 2, 1, 4 and 2 lay all",
+        ),
         (["--format", "svg", "--together"], "--together"),
         (["--format", "wpd", "--images", "none"], "There is no image folder none."),
         (["--format", "wpd", "--images", "chart.png"], "chart.png is a file; --images is the folder"),
     ],
 )
 def test_convert_refuses(picture, words, expected):
+    Path("flat.pgw").write_text("2 1 4 2 0 0")
     ok("predict", picture, "--out", "lines", *COLOUR)
     assert expected in refused("convert", "lines", "--out", "files", *words)
     assert not Path("files").exists()
@@ -249,6 +258,7 @@ ALL_FORMATS = "json,csv,csv_wide,parquet,svg,geojson,coco,labelme,wpd,label_png"
         ("other.json", "{}", "names no schema."),
         ("wpd.json", '{"datasetColl": []}', "names no schema. It is the inner file of a WebPlotDigitizer"),
         ("manifest.json", '{"schema": "linegroup.predictions/1"}', "its documents stand in the rows"),
+        ("deep.json", "[" * 200_000, "it is nested too deeply."),
         ("no.zip", "no", "Cannot read the project no.zip: it is no zip or tar archive, or a damaged one."),
     ],
 )  # fmt: skip
@@ -282,7 +292,107 @@ def test_convert_refuses_results_of_the_same_name(picture):
     for folder in ("a", "b"):
         ok("predict", picture, "--out", folder, *COLOUR)
     assert "same name" in refused("convert", "a", "b", "--format", "csv", "--out", "files")
+
+
+def test_convert_mixes_no_pictures_of_the_same_name(picture):
+    """In one file they are known by their names only."""
+    for folder in ("a", "b"):
+        ok("predict", picture, "--out", folder, *COLOUR)
+    told = refused("convert", "a", "b", "--format", "csv", "--together", "--out", "files")
+    assert "a/chart.json and b/chart.json are both of a picture called 'chart.png'" in told
+    assert not Path("files").exists()
+    tree = json.loads(Path("b/chart.json").read_text())
+    tree["image"]["name"] = "other.png"
+    Path("b/chart.json").write_text(json.dumps(tree))
     ok("convert", "a", "b", "--format", "csv", "--together", "--out", "files")
+    with Path("files/lines.csv").open() as stream:
+        assert {row["image"] for row in csv.DictReader(stream)} == {"chart.png", "other.png"}
+
+
+def project(path, image, axes=(), datasets=None):
+    """A digitised project as a tar or zip archive."""
+    datasets = datasets or [{"name": "a", "data": [{"x": 5, "y": 5}, {"x": 60, "y": 9}]}]
+    files = {"wpd.json": json.dumps({"axesColl": axes, "datasetColl": datasets}).encode(), "image.png": image}
+    if path.endswith(".zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"x/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("together", [(), ("--together",)])
+def test_pictures_of_projects_have_names_of_their_own(together):
+    images = {"x.tar": parallel_lines(2).image, "x.zip": parallel_lines(3).image}
+    for name, image in images.items():
+        project(name, image)
+    ok("convert", *images, "--format", "coco", "--out", "files", *together)
+    assert {name: Path("files", f"{name}.png").read_bytes() for name in images} == images
+    named = [json.loads(path.read_text())["images"] for path in Path("files").glob("*.json")]
+    assert sorted(image["file_name"] for found in named for image in found) == ["x.tar.png", "x.zip.png"]
+
+
+def test_convert_overwrites_no_input_and_no_picture():
+    own = {"own/chart.tar": None, "own/chart.png": b"another"}
+    Path("own").mkdir()
+    project("own/chart.tar", parallel_lines(2).image)
+    Path("own/chart.png").write_bytes(b"another")
+    own["own/chart.tar"] = Path("own/chart.tar").read_bytes()
+    for formats, said in (
+        ("wpd", "own/chart.tar is one of the inputs and would be overwritten; choose another --out."),
+        ("coco", "own/chart.png is there already and is another picture; choose another --out."),
+    ):
+        result = run("convert", "own/chart.tar", "--format", formats, "--out", "own")
+        assert result.exit_code == 2
+        assert result.stderr.splitlines()[-1].endswith(said)
+        assert {str(path): path.read_bytes() for path in Path("own").iterdir()} == own
+    for _ in range(2):
+        ok("convert", "own/chart.tar", "--format", "coco,wpd", "--out", "files")
+
+
+def test_a_folder_where_convert_writes_a_picture():
+    project("x.tar", parallel_lines(2).image)
+    blocking = Path("files/x.png")
+    blocking.mkdir(parents=True)
+    result = run("convert", "x.tar", "--format", "coco", "--out", "files")
+    assert result.exit_code == 2
+    assert f"{blocking} is a folder; choose another --out." in result.stderr
+    assert list(Path("files").iterdir()) == [blocking]
+
+
+def test_datasets_that_convert_leaves_out():
+    points = [{"px": px, "py": py, "dx": dx, "dy": dy} for px, py, dx, dy in [(5, 50, 0, 0), (85, 50, 9, 0)] * 2]
+    points[3] |= {"px": 5, "py": 10, "dy": 4}
+    data = [{"x": 5, "y": 5}, {"x": 60, "y": 9}]
+    datasets = [{"name": f"of {name}", "axesName": name, "data": data} for name in ("XY", "Bars")]
+    project("x.tar", parallel_lines(2).image, [{"name": "XY", "type": "XYAxes", "calibrationPoints": points}], datasets)
+    result = ok("convert", "x.tar", "--format", "csv", "--out", "files", "--json")
+    said = "dataset 'of Bars' has the axes 'Bars'; only those of 'XY', the first XY axes, are read."
+    assert result.stderr.splitlines()[-1] == f"Left out: x.tar: {said}"
+    done = json.loads(result.stdout)["done"]
+    assert [(entry["lines"], entry["left_out"]) for entry in done] == [(1, [said])]
+
+
+def test_lines_without_values_are_told(picture):
+    Path("axes.yaml").write_text(AXES.replace("value: 0", "value: 100").replace("value: 10}", "value: 110}", 1))
+    words = ["--calibration", "axes.yaml", "--sample", "step=1000", "--format", "csv"]
+    told = ok("predict", picture, "--out", "lines", *words, *COLOUR).stderr
+    count = len(from_json(Path("lines/chart.json").read_bytes()).lines)
+    said = f"{count} lines without values: the sampling hit none of their points."
+    assert said in told
+    assert said in ok("convert", "lines", "--format", "csv", "--out", "files", "--sample", "step=1000").stderr
+    assert len(Path("files/chart.csv").read_text().splitlines()) == 1
+
+
+def test_extrapolated_points_of_documents_with_values_are_counted(picture):
+    Path("axes.yaml").write_text(AXES.replace("pixel: [180, 200]", "pixel: [60, 200]"))
+    first = ok("predict", picture, "--out", "lines", "--calibration", "axes.yaml", *COLOUR).stderr
+    assert "beyond the calibrated points" in first
+    assert ok("convert", "lines", "--format", "csv", "--out", "files").stderr == first
 
 
 def test_what_convert_leaves_out_leaves_no_files(picture):
@@ -429,6 +539,40 @@ def test_skip_existing(picture):
     assert Path("lines/chart.json").stat().st_mtime_ns == written
     ok("predict", picture, "--out", "lines", "--skip-existing", *COLOUR, "--set", "grouping.min_pixels=3")
     assert Path("lines/chart.json").stat().st_mtime_ns > written
+
+
+def test_files_of_other_settings_are_not_done(picture):
+    """Also where another command wrote them, and where the document does not tell."""
+    Path("axes.yaml").write_text(AXES)
+    for name, scale in (("a", 2), ("b", 3)):
+        Path(f"{name}.pgw").write_text(f"{scale} 0 0 -{scale} 100 100")
+    words = ["predict", picture, "--out", "lines", "--format", "csv,svg,geojson,wpd,label_png,json", *COLOUR]
+    axes = ["--calibration", "axes.yaml"]
+    settings = [[], axes, [*axes, "--sample", "step=1"], [*axes, "--sample", "count=9"], ["--embed"]]
+    settings += [["--world", "a.pgw"], ["--world", "b.pgw"]]
+    for more in settings:
+        assert "done before" not in ok(*words, *more, "--skip-existing").stdout
+        assert "1 done before" in ok(*words, *more, "--skip-existing").stdout
+    ok("convert", "lines/chart.json", "--format", "svg", "--out", "files", "--images", ".", "--embed")
+    shutil.copy("files/chart.svg", "lines/chart.svg")
+    assert "done before" not in ok(*words, *settings[-1], "--skip-existing").stdout
+    Path("lines/chart.labels.png").unlink()
+    assert "done before" not in ok(*words, *settings[-1], "--skip-existing").stdout
+
+
+def test_labelme_finds_the_picture(picture):
+    Path("below").mkdir()
+    ok("predict", picture, "--out", "below/lines", "--format", "labelme", *COLOUR)
+    ok("convert", "below/lines", "--images", ".", "--format", "labelme", "--out", "files")
+    for folder, place in (("below/lines", "../../chart.png"), ("files", "../chart.png")):
+        assert json.loads(Path(folder, "chart.labelme.json").read_text())["imagePath"] == place
+    result = run("convert", "below/lines", "--format", "labelme", "--embed", "--out", "more")
+    assert result.exit_code == 2
+    assert "labelme: chart.png is needed" in result.stderr.splitlines()[-1]
+    project("x.tar", picture.read_bytes())
+    ok("convert", "x.tar", "--format", "labelme", "--out", "files")
+    assert json.loads(Path("files/x.labelme.json").read_text())["imagePath"] == "x.png"
+    assert Path("files/x.png").read_bytes() == picture.read_bytes()
 
 
 @pytest.mark.parametrize(

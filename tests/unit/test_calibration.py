@@ -90,7 +90,10 @@ def test_points_that_do_not_agree_are_told():
         ({"y": axis(((5, 5), 0), ((90, 5), 1))}, "parallel"),
         ({"x": axis(((0, 5), 0), ((90, 5), 1), scale="log10")}, "above 0"),
         ({"x": axis(((0, 5), "soon"), ((90, 5), "later"), scale="date")}, "'soon' is not a date"),
-        ({"x": axis(((0, 5), "a"), ((90, 5), 1))}, "not a number"),
+        ({"x": axis(((0, 5), "a"), ((90, 5), 1))}, "'a' is not a finite number"),
+        ({"x": axis(((0, 5), "inf"), ((90, 5), 1))}, "'inf' is not a finite number"),
+        ({"y": axis(((50, 400), 1), ((50, 100), "nan"))}, "y value 'nan' is not a finite number"),
+        ({"x": axis(((64, 5), 0), ((300, 5), 5), ((536, 5), 0))}, "neither rise nor fall"),
         ({"x": axis(((0, 5), 1), ((90, 5), 1))}, "same value"),
     ],
 )
@@ -146,6 +149,13 @@ def test_what_is_wrong_with_a_file(tmp_path, tree, said):
     with pytest.raises(UserError) as error:
         read_calibration(tmp_path / "bad.json")
     assert str(error.value) == f"{tmp_path / 'bad.json'} is no calibration: {said}."
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.yaml"])
+def test_a_file_that_is_nested_too_deeply(tmp_path, name):
+    (tmp_path / name).write_text("[" * 200_000 if name == "a.json" else "[" * 2000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        read_calibration(tmp_path / name)
 
 
 def test_a_year_is_no_date(tmp_path):
@@ -233,6 +243,15 @@ def test_other_samplings(text):
         parse_sampling(text)
 
 
-def test_a_step_that_is_too_small():
+@pytest.mark.parametrize("step", ["1e-9", "1e-320"])
+def test_a_step_that_is_too_small(step):
     with pytest.raises(UserError, match="larger step"):
-        series_of(line((50, 400), (450, 100)), calibrate(upright()), parse_sampling("step=1e-9"))
+        series_of(line((58, 400), (450, 100)), calibrate(upright()), parse_sampling(f"step={step}"))
+
+
+def test_a_count_that_is_too_large():
+    with pytest.raises(UserError, match="take fewer"):
+        parse_sampling("count=1e12")
+    parts = line((50, 400), (90, 100), (100, 400), (190, 100), parts=(0, 2))
+    with pytest.raises(UserError, match="take fewer"):
+        series_of(parts, calibrate(upright()), parse_sampling("count=600000"))

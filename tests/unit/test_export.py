@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import struct
 import tarfile
 import xml.etree.ElementTree as ET
 import zipfile
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from linegroup.errors import UserError
-from linegroup.images import encode_png
+from linegroup.images import decode, encode_png
 from linegroup.masks import encode
 from linegroup.sources.coco import read_coco
 from linegroup.sources.coco_masks import characters
@@ -152,6 +153,22 @@ def test_csv_in_values_marks_what_lies_beyond():
     assert 1 < float(found[1]["y"]) < 100
 
 
+@pytest.mark.parametrize("name", ["csv", "csv_wide", "parquet"])
+def test_a_line_that_was_not_read_has_no_rows(name):
+    """The step hits none of the points of the second; its pixels are no values."""
+    lines = (line(1, [(5.25, 50.0), (80.0, 20.0)]), line(2, [(22.0, 40.0), (27.0, 38.0)]))
+    doc = with_series(document(lines), calibrate(axes()), parse_sampling("step=1"))
+    assert [one.series is None for one in doc.lines] == [False, True]
+    if name == "parquet":
+        assert set(pq.read_table(io.BytesIO(written(name, doc))).column("line").to_pylist()) == {1}
+        return
+    found = rows(written(name, doc))
+    assert max(float(row["x"]) for row in found) < 10
+    assert {row["line_2"] if name == "csv_wide" else row["line"] for row in found} == {
+        "" if name == "csv_wide" else "1"
+    }
+
+
 def test_wide_csv_has_no_values_between_parts_nor_beyond_ends():
     doc = with_series(document(LINES[:2]), calibrate(axes()), parse_sampling("step=0.5"))
     found = rows(written("csv_wide", doc))
@@ -202,6 +219,32 @@ def test_parquet_has_the_rows_of_the_csv():
     assert plain.column("extrapolated").null_count == plain.num_rows
 
 
+def parquet_of(*documents):
+    return EXPORTERS["parquet"].write([Picture(one) for one in documents], ExportOptions())
+
+
+def test_parquet_of_documents_that_do_not_agree():
+    plain, numbers, dates = (document(name=f"{name}.png") for name in ("plain", "numbers", "dates"))
+    numbers = with_series(numbers, calibrate(axes("log10")))
+    dates = with_series(dates, calibrate(axes("date")))
+    with pytest.raises(UserError, match=r"^numbers.png has values and plain.png pixels"):
+        parquet_of(plain, numbers)
+    with pytest.raises(UserError, match=r"^x is a date in dates.png and a number in numbers.png"):
+        parquet_of(numbers, dates)
+    other = with_series(document(name="other.png"), calibrate(axes("linear")))
+    assert pq.read_table(io.BytesIO(parquet_of(numbers, other))).num_rows == 2 * len(rows(written("csv", other)))
+
+
+@pytest.mark.parametrize("name", ["csv", "csv_wide", "parquet"])
+@pytest.mark.parametrize("x", [1e12, 1e200])
+def test_dates_beyond_all_calendars(name, x):
+    doc = with_series(document(LINES[:1]), calibrate(axes("date")))
+    series = doc.lines[0].series.model_copy(update={"x": (0.0, 1.0, x)})
+    doc = doc.model_copy(update={"lines": (doc.lines[0].model_copy(update={"series": series}),)})
+    with pytest.raises(UserError, match="years 1 to 9999"):
+        written(name, doc)
+
+
 def test_svg_has_a_path_for_each_line():
     root = ET.fromstring(written("svg", embed=True))
     space = "{http://www.w3.org/2000/svg}"
@@ -224,6 +267,42 @@ def test_svg_needs_the_picture_only_to_embed_it():
     assert b"<image" not in written("svg", image=None)
     with pytest.raises(UserError, match="--images"):
         written("svg", image=None, embed=True)
+
+
+def big_endian_tiff(pixels):
+    """One strip of RGB; OpenCV and Pillow write the other kind."""
+    height, width, _ = pixels.shape
+    tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 2), (273, 8), (277, 3), (278, height)]
+    tags = [*tags, (279, pixels.size), (284, 1)]
+    entries = b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags)
+    head = struct.pack(">2sHI", b"MM", 42, 8 + pixels.size)
+    return head + pixels.tobytes() + struct.pack(">H", len(tags)) + entries + struct.pack(">I", 0)
+
+
+KINDS = {
+    b"MM\0*": big_endian_tiff,
+    b"II*\0": lambda pixels: cv2.imencode(".tiff", pixels[..., ::-1])[1].tobytes(),
+    b"BM": lambda pixels: cv2.imencode(".bmp", pixels[..., ::-1])[1].tobytes(),
+}
+
+
+@pytest.mark.parametrize("start", KINDS)
+def test_pictures_that_few_show_are_put_in_as_png(start):
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
+    image = KINDS[start](pixels)
+    assert image.startswith(start)
+    href = ET.fromstring(written("svg", image=image, embed=True))[1].get("href")
+    assert href.startswith("data:image/png;base64,")
+    files = files_of(written("wpd", image=image))
+    for found in (base64.b64decode(href.split(",")[1]), files["image.png"]):
+        assert found.startswith(b"\x89PNG")
+        np.testing.assert_array_equal(decode(found).pixels, pixels)
+
+
+def files_of(project):
+    """Those of a tar archive, without their folders."""
+    with tarfile.open(fileobj=io.BytesIO(project)) as archive:
+        return {Path(name).name: archive.extractfile(name).read() for name in archive.getnames()}
 
 
 def test_geojson_through_a_world_file_and_back():
@@ -258,16 +337,46 @@ def test_labelme():
     ]
     assert [shape["group_id"] for shape in tree["shapes"]] == [1, 2, 2, 3, 4]
     assert base64.b64decode(tree["imageData"]) == IMAGE
-    assert json.loads(written("labelme"))["imageData"] is None
+    plain = json.loads(written("labelme"))
+    assert (plain["imageData"], plain["imagePath"]) == (None, "Ä & <chart>.png")
+    elsewhere = EXPORTERS["labelme"].write([Picture(document(), IMAGE, "../a.png")], ExportOptions())
+    assert json.loads(elsewhere)["imagePath"] == "../a.png"
+    with pytest.raises(UserError, match="--images"):
+        written("labelme", image=None, embed=True)
 
 
 def test_label_png_is_the_masks():
     labels = cv2.imdecode(np.frombuffer(written("label_png"), np.uint8), cv2.IMREAD_UNCHANGED)
     assert labels.dtype == np.uint16
     assert set(np.unique(labels)) == {0, 1, 2, 3, 4}
-    assert not cv2.imdecode(
-        np.frombuffer(written("label_png", document((line(1, [(1, 1), (9, 9)], mask=False),))), np.uint8), -1
-    ).any()
+
+
+def test_label_png_draws_what_has_no_mask():
+    """By the drawing rule, in the line's thickness or the usual one; masks stay as they are."""
+    lines = (
+        line(1, [(5.0, 30.0), (80.0, 30.0)], mask=False, thickness=3.0),
+        line(2, [(40.0, 10.0), (40.0, 25.0)], mask=False, thickness=None),
+        LINES[3].model_copy(update={"id": 3}),
+    )
+    labels = cv2.imdecode(np.frombuffer(written("label_png", document(lines)), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert labels[:, 30].nonzero()[0].tolist() == [29, 30, 31]
+    assert set(labels[12:24, 40]) == {2}
+    np.testing.assert_array_equal(labels == 3, drawn(np.array([(85.0, 55.0)])))
+
+
+@pytest.mark.parametrize(("name", "mask"), [("label_png", None), ("label_png", "01"), ("coco", "01")])
+def test_pictures_too_large_to_be_drawn(name, mask):
+    image = ImageRecord(name="a.png", width=10**7, height=10**7)
+    one = line(1, [(1.0, 1.0), (9.0, 9.0)], mask=False)
+    if mask:
+        one = one.model_copy(update={"mask": MaskRecord(size=(10**7, 10**7), counts=mask)})
+    with pytest.raises(UserError, match="10000000 × 10000000 pixels"):
+        written(name, document((one,), image=image))
+
+
+def test_ids_beyond_16_bits():
+    with pytest.raises(UserError, match="Line 70000 has no label"):
+        written("label_png", document((LINES[0].model_copy(update={"id": 70_000}),)))
 
 
 @pytest.mark.parametrize("scales", [("linear", "linear"), ("log10", "linear"), ("date", "log10"), ("linear", "ln")])
@@ -281,12 +390,89 @@ def test_wpd_there_and_back(tmp_path, scales):
     project = read_wpd(path)
     for one, record_of_line in zip(project.sample.instances, LINES, strict=False):
         np.testing.assert_allclose(one.xy, record_of_line.polyline, atol=1e-4)
+        assert (one.parts, one.closed) == (record_of_line.parts, record_of_line.closed)
     assert [one.meta["name"] for one in project.sample.instances] == ["line 1", "line 2", "line 3"]
     places = np.array([[20.0, 30.0], [60.0, 12.0]])
     np.testing.assert_allclose(calibrate(project.calibration).values(places), calibrate(record).values(places))
     again = document_of(project.sample, project.calibration)
     assert again.lines[0].name == "line 1"
     assert again.image.name == "chart.png"
+
+
+def axis_of(*points, scale="linear"):
+    return AxisRecord(scale=scale, points=tuple(AxisPoint(pixel=pixel, value=value) for pixel, value in points))
+
+
+def calibrated_again(tmp_path, x, y=None, **changes):
+    """Calibration points of a project, which calibrate it as they should."""
+    record = CalibrationRecord(x=x, y=y or axes().y, **changes)
+    path = tmp_path / "a.tar"
+    path.write_bytes(written("wpd", document(calibration=record)))
+    places = np.array([[20.0, 30.0], [60.0, 12.0], [300.0, -40.0]])
+    found = calibrate(read_wpd(path).calibration).values(places)
+    np.testing.assert_allclose(found, calibrate(record).values(places), rtol=1e-12, atol=1e-6)
+    return json.loads(files_of(path.read_bytes())["wpd.json"])["axesColl"][0]["calibrationPoints"]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ("2024-01-01T06:30:00", "2024-01-01T18:00:00", ["2024/01/01 06:30:00", "2024/01/01 18:00:00"]),
+        ("2024-01-01T06:30:00+02:00", "2024-01-02", ["2024/01/01 04:30:00", "2024/01/02 00:00:00"]),
+        ("20240101", "20240111", ["2024/01/01 00:00:00", "2024/01/11 00:00:00"]),
+        ("2024-01-01T00:00:00.25", "2024-01-01T00:00:00.75", ["2024/01/01 00:00:00", "2024/01/01 00:00:01"]),
+    ],
+)
+def test_wpd_dates_with_time_and_zone(tmp_path, first, last, said):
+    points = calibrated_again(tmp_path, axis_of(((5, 50), first), ((85, 50), last), scale="date"))
+    assert [point["dx"] for point in points[:2]] == said
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [((5, 50), 0), ((85, 50), 10), ((5, 50), 0)],
+        [((5, 50), 0), ((45, 51), 6), ((85, 50), 10), ((65, 49), 7)],
+        [((85, 50), 10), ((5, 50), 0)],
+    ],
+    ids=["coincide", "fitted", "reversed"],
+)
+def test_wpd_axes_as_they_were_fitted(tmp_path, points):
+    found = calibrated_again(tmp_path, axis_of(*points))
+    assert abs(found[0]["px"] - found[1]["px"]) > 40
+    assert [point["dx"] for point in found] == ["0", "10", "0", "0"]
+
+
+def test_wpd_axes_turned_and_upright(tmp_path):
+    turned = axis_of(((5, 50), 0), ((85, 40), 10))
+    calibrated_again(tmp_path, turned, axis_of(((5, 50), 1), ((15, 5), 1000), scale="ln"))
+    calibrated_again(tmp_path, turned, axis_of(((5, 50), 0), ((80, 5), 3)), upright=True)
+
+
+def test_datasets_of_other_axes_are_left_out(tmp_path):
+    points = [{"px": px, "py": py, "dx": dx, "dy": dy} for px, py, dx, dy in [(5, 50, 0, 0), (85, 50, 9, 0)] * 2]
+    points[3] |= {"px": 5, "py": 10, "dy": 4}
+    xy = [{"name": name, "type": "XYAxes", "calibrationPoints": points} for name in "XY"]
+    data = [{"x": 5, "y": 5}, {"x": 60, "y": 9}]
+    datasets = [{"name": f"of {name}", "axesName": name, "data": data} for name in ("Bars", "X", "Y")]
+    datasets.append({"name": "of none", "data": data})
+    tree = {"axesColl": [{"name": "Bars", "type": "BarAxes"}, *xy], "datasetColl": datasets}
+    tar_of(tmp_path / "a.tar", {"a/wpd.json": json.dumps(tree).encode(), "a/image.png": IMAGE})
+    project = read_wpd(tmp_path / "a.tar")
+    assert [one.meta["name"] for one in project.sample.instances] == ["of X", "of none"]
+    assert project.left_out == tuple(
+        f"dataset 'of {name}' has the axes {name!r}; only those of 'X', the first XY axes, are read."
+        for name in ("Bars", "Y")
+    )
+
+
+def test_datasets_called_as_parts_of_one_line(tmp_path):
+    names = ["a (part 1)", "a (part 2)", "a (part 1)", "b (part 2)", "c (part 1)", "c (part 3)"]
+    datasets = [{"name": name, "data": [{"x": 5, "y": k}, {"x": 60, "y": k}]} for k, name in enumerate(names)]
+    tar_of(tmp_path / "a.tar", {"a/wpd.json": json.dumps({"datasetColl": datasets}).encode(), "a/image.png": IMAGE})
+    found = read_wpd(tmp_path / "a.tar").sample.instances
+    assert [one.meta["name"] for one in found] == ["a", *names[2:]]
+    assert [one.parts for one in found] == [(0, 2), *[(0,)] * 4]
 
 
 def test_names_and_colours_of_a_project_are_kept(tmp_path):

@@ -102,6 +102,7 @@ def test_no_number_without_end(make, value):
         {"polyline": ()},
         {"parts": (0, 2)},
         {"parts": (1,)},
+        {"polyline": ((0, 0), (1, 1), (5, 5), (6, 6)), "parts": (0, 2), "closed": True},
         {"colour": {"hex": "red", "rgb": (1, 2, 3)}},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -109,6 +110,11 @@ def test_no_number_without_end(make, value):
 def test_values_out_of_range(changes):
     with pytest.raises(ValidationError):
         line(**changes)
+
+
+def test_text_that_is_nested_too_deeply():
+    with pytest.raises(UserError, match="nested too deeply"):
+        from_json("[" * 200_000)
 
 
 def test_curves_are_the_parts():

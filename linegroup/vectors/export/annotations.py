@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from linegroup import __version__
+from linegroup.errors import UserError
 from linegroup.images import encode_png
+from linegroup.masks import pixels_of
 from linegroup.sample import Instance, Sample
 from linegroup.sources.coco_write import write_coco_stream
-from linegroup.vectors.export.base import ExportOptions, Picture, line_pixels_of, line_runs, size_of
+from linegroup.targets import MOST_LINES, line_pixels
+from linegroup.vectors.export.base import ExportOptions, Picture, check_size, line_runs, size_of
 from linegroup.wire import LinesDocument
 
 CATEGORY = "line"
@@ -57,6 +60,9 @@ def labelme(pictures: list[Picture], options: ExportOptions) -> bytes:
 
     A shape's label is the name of its line, or line_1, line_2, … Parts of one line share a group_id. labelme counts
     from pixel corners.
+
+    Raises:
+        UserError: the picture is to be put in, and is not at hand.
     """
     picture = pictures[0]
     document = picture.document
@@ -75,13 +81,12 @@ def labelme(pictures: list[Picture], options: ExportOptions) -> bytes:
                     "mask": None,
                 }
             )
-    embedded = options.embed and picture.image is not None
     tree: dict[str, Any] = {
         "version": "5.5.0",
         "flags": {},
         "shapes": shapes,
-        "imagePath": document.image.name,
-        "imageData": base64.b64encode(picture.image or b"").decode() if embedded else None,
+        "imagePath": picture.place or document.image.name,
+        "imageData": base64.b64encode(picture.needed).decode() if options.embed else None,
         "imageHeight": document.image.height,
         "imageWidth": document.image.width,
         "linegroup": {"version": __version__, "model": document.model.model_dump()},
@@ -90,12 +95,24 @@ def labelme(pictures: list[Picture], options: ExportOptions) -> bytes:
 
 
 def label_png(pictures: list[Picture], _options: ExportOptions) -> bytes:
-    """16-bit PNG: 0 = none, else a line's id; where masks overlap, the line with fewer pixels is on top."""
+    """16-bit PNG: 0 = none, else a line's id; where lines overlap, the one with fewer pixels is on top.
+
+    A line without a mask is drawn along its polyline, in its thickness or the usual one.
+
+    Raises:
+        UserError: a mask is damaged, the picture is too large to be drawn, or an id too large for 16 bits.
+    """
     document = pictures[0].document
     size = size_of(document)
+    check_size(size)
+    ids = [line.id for line in document.lines]
+    if max(ids, default=0) > MOST_LINES:
+        raise UserError(f"Line {max(ids)} has no label: they are numbers up to {MOST_LINES}.")
     labels = np.zeros(size, dtype=np.uint16)
-    inks = [(line.id, line_pixels_of(line, size)) for line in document.lines]
-    for number, pixels in sorted(inks, key=lambda ink: -(0 if ink[1] is None else len(ink[1]))):
-        if pixels is not None:
-            labels.ravel()[pixels] = number
+    lines = to_sample(document, 0).instances
+    inks = [(line.id, pixels_of(line.runs)) for line in lines if line.runs is not None]
+    bare = tuple(line for line in lines if line.runs is None)
+    inks += zip((line.id for line in bare), line_pixels(Sample(0, size, bare)), strict=True)
+    for number, pixels in sorted(inks, key=lambda ink: -len(ink[1])):
+        labels.ravel()[pixels] = number
     return encode_png(labels)

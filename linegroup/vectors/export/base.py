@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.errors import UserError
-from linegroup.masks import pixels_of
 from linegroup.sources.coco_masks import runs_of
 from linegroup.wire import LineRecord, LinesDocument
+
+MOST_PIXELS = 1 << 28
+"""Height × width beyond which nothing is drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +23,26 @@ class Picture:
     Attributes:
         document: The lines.
         image: The encoded picture (PNG, JPEG, …), or None.
+        place: Where the picture lies, seen from the folder of the files; "": under its name in that folder.
     """
 
     document: LinesDocument
     image: bytes | None = None
+    place: str = ""
+
+    @property
+    def needed(self) -> bytes:
+        """The encoded picture.
+
+        Raises:
+            UserError: it is not at hand.
+        """
+        if self.image is None:
+            name = self.document.image.name or "The picture"
+            raise UserError(
+                f"{name} is needed to be put into the file and was not found; say --images DIR where it is."
+            )
+        return self.image
 
 
 @dataclass(frozen=True)
@@ -64,22 +82,31 @@ def line_runs(line: LineRecord, size: tuple[int, int]) -> NDArray[np.int32] | No
     """The runs of a line's mask in a picture of `size` (height, width); None without a mask.
 
     Raises:
-        UserError: the mask is damaged.
+        UserError: the mask is damaged, or the picture has more than `MOST_PIXELS`.
     """
     if line.mask is None:
         return None
+    check_size(size)
     try:
         return runs_of(line.mask.model_dump(mode="json"), size)
     except ValueError as error:
         raise UserError(f"The mask of line {line.id} cannot be read: {error}.") from None
 
 
-def line_pixels_of(line: LineRecord, size: tuple[int, int]) -> NDArray[np.int64] | None:
-    """Flat raster indices of a line's mask; None without a mask."""
-    runs = line_runs(line, size)
-    return None if runs is None else pixels_of(runs)
-
-
 def size_of(document: LinesDocument) -> tuple[int, int]:
     """(height, width) of the picture."""
     return document.image.height, document.image.width
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Whether a picture of (height, width) can be drawn.
+
+    Raises:
+        UserError: it has more than `MOST_PIXELS`.
+    """
+    height, width = size
+    if height * width > MOST_PIXELS:
+        raise UserError(
+            f"The document says that its picture has {width} × {height} pixels; at most {MOST_PIXELS:,} are drawn:"
+            " choose a format without pixels."
+        )

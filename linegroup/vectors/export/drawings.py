@@ -7,29 +7,24 @@ import json
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linegroup.errors import UserError
+from linegroup.images import decode, encode_png
 from linegroup.vectors.export.base import ExportOptions, Picture
 from linegroup.wire import LineRecord
 
-SIGNATURES = {
-    b"\x89PNG": "png",
-    b"\xff\xd8\xff": "jpeg",
-    b"GIF8": "gif",
-    b"RIFF": "webp",
-    b"BM": "bmp",
-    b"II*\0": "tiff",
-}
-"""Kinds of pictures by their first bytes."""
+SHOWN = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
+"""Kinds of pictures that every viewer shows, by their first bytes."""
 
 
 def svg(pictures: list[Picture], options: ExportOptions) -> bytes:
     """One path per line in its colour and width; with `options.embed` the picture below them.
 
     Pixel centres are half a unit in: the user space is that of pixel corners, as in all drawings.
+
+    Raises:
+        UserError: the picture is to be put in, and is not at hand.
     """
     picture = pictures[0]
     image = picture.document.image
@@ -40,8 +35,8 @@ def svg(pictures: list[Picture], options: ExportOptions) -> bytes:
         f"<title>{_escaped(image.name)}</title>",
     ]
     if options.embed:
-        data = base64.b64encode(_needed(picture)).decode()
-        link = quoteattr(f"data:image/{kind_of(_needed(picture))};base64,{data}")
+        shown = picture.needed if kind_of(picture.needed) else as_png(picture.needed)
+        link = quoteattr(f"data:image/{kind_of(shown)};base64,{base64.b64encode(shown).decode()}")
         rows.append(f'<image width="{image.width}" height="{image.height}" href={link}/>')
     rows.append('<g fill="none" stroke-linecap="round" stroke-linejoin="round">')
     rows += [_path(line) for line in picture.document.lines]
@@ -113,8 +108,8 @@ def _geometry(parts: list[list[list[float]]], *, closed: bool) -> dict[str, Any]
 
 
 def kind_of(image: bytes) -> str:
-    """What kind of picture some bytes are: png, jpeg, …; png where that is not known."""
-    return next((kind for start, kind in SIGNATURES.items() if image.startswith(start)), "png")
+    """What kind of `SHOWN` picture some bytes are; "" for others."""
+    return next((kind for start, kind in SHOWN.items() if image.startswith(start)), "")
 
 
 def as_png(image: bytes) -> bytes:
@@ -123,19 +118,7 @@ def as_png(image: bytes) -> bytes:
     Raises:
         UserError: it cannot be decoded.
     """
-    if kind_of(image) == "png":
-        return image
-    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise UserError("The picture cannot be decoded.")
-    return bytes(cv2.imencode(".png", pixels)[1])
-
-
-def _needed(picture: Picture) -> bytes:
-    if picture.image is None:
-        name = picture.document.image.name or "the picture"
-        raise UserError(f"{name} is needed to be put into the file and was not found; say --images DIR where it is.")
-    return picture.image
+    return image if kind_of(image) == "png" else encode_png(decode(image).pixels)
 
 
 def _escaped(text: str) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from linegroup.errors import UserError
 from linegroup.vectors.calibration import SCALES, Scale, date_of
 from linegroup.vectors.export.base import ExportOptions, Picture
 from linegroup.vectors.runs import by_width, runs_of
@@ -24,7 +25,8 @@ Values = NDArray[np.float64]
 def csv_long(pictures: list[Picture], _options: ExportOptions) -> bytes:
     """A row per point: image, line, colour, part, point (from 0 in each line), x, y, extrapolated.
 
-    x and y are values where the document has series (dates in ISO 8601), else pixels, y down.
+    x and y are values where the document is calibrated (dates in ISO 8601), else pixels, y down. A line of which the
+    sampling left no point has no rows.
     """
     rows = [row for picture in pictures for row in _rows(picture.document)]
     return _csv([["image", "line", "colour", "part", "point", "x", "y", "extrapolated"], *rows])
@@ -40,7 +42,7 @@ def csv_wide(pictures: list[Picture], _options: ExportOptions) -> bytes:
     several, that of its longest run in x (of equal ones the first) stands; `csv_long` has all of them.
     """
     document = pictures[0].document
-    series = [_values(line) for line in document.lines]
+    series = [_values(line, document) for line in document.lines]
     series = [(_as_shown(x, document, "x"), y, parts) for x, y, parts in series]
     grid = np.unique(np.concatenate([np.zeros(0), *(x for x, _, _ in series)]))
     along, up = _scale(document, "x").forward, _scale(document, "y")
@@ -63,12 +65,17 @@ def _heads(document: LinesDocument) -> list[str]:
 
 
 def parquet(pictures: list[Picture], _options: ExportOptions) -> bytes:
-    """The rows of `csv_long` with types; x and y are float64, or timestamps in UTC on date axes."""
+    """The rows of `csv_long` with types; x and y are float64, or timestamps in UTC on date axes.
+
+    Raises:
+        UserError: documents with values and without, or with dates and numbers on one axis, or a date that is none.
+    """
+    _check_agreement([picture.document for picture in pictures])
     columns: dict[str, list[Any]] = {name: [] for name in ("image", "line", "colour", "part", "point", "x", "y")}
     flags: list[bool | None] = []
     for picture in pictures:
         for line in picture.document.lines:
-            x, y, parts = _values(line)
+            x, y, parts = _values(line, picture.document)
             count = len(x)
             columns["image"] += [picture.document.image.name] * count
             columns["line"] += [line.id] * count
@@ -82,8 +89,7 @@ def parquet(pictures: list[Picture], _options: ExportOptions) -> bytes:
     arrays = {name: pa.array(columns[name], type=kind) for name, kind in types.items()}
     for name in ("x", "y"):
         if any(_is_date(picture.document, name) for picture in pictures):
-            moments = np.rint(1e3 * np.array(columns[name])).astype(np.int64)
-            arrays[name] = pa.array(moments, type=pa.timestamp("ms", tz="UTC"))
+            arrays[name] = pa.array(_moments(columns[name]), type=pa.timestamp("ms", tz="UTC"))
         else:
             arrays[name] = pa.array(columns[name], type=pa.float64())
     arrays["extrapolated"] = pa.array(flags, type=pa.bool_())
@@ -92,11 +98,34 @@ def parquet(pictures: list[Picture], _options: ExportOptions) -> bytes:
     return sink.getvalue()
 
 
+def _check_agreement(documents: list[LinesDocument]) -> None:
+    """One column holds one kind of thing."""
+    first = documents[0]
+    for document in documents[1:]:
+        one, other = first.image.name, document.image.name
+        if (first.calibration is None) != (document.calibration is None):
+            one, other = (one, other) if first.calibration else (other, one)
+            raise UserError(f"{one} has values and {other} pixels, and no column can hold both; calibrate all or none.")
+        for name in ("x", "y"):
+            if _is_date(first, name) != _is_date(document, name):
+                one, other = (one, other) if _is_date(first, name) else (other, one)
+                raise UserError(
+                    f"{name} is a date in {one} and a number in {other}, and no column can hold both; write them apart."
+                )
+
+
+def _moments(seconds: list[float]) -> NDArray[np.int64]:
+    """Milliseconds since 1970, of dates only that have a name."""
+    for edge in (min(seconds), max(seconds)) if seconds else ():
+        date_of(edge)
+    return np.rint(1e3 * np.array(seconds)).astype(np.int64)
+
+
 def _rows(document: LinesDocument) -> list[list[Any]]:
     rows = []
     show_x, show_y = _shown(document, "x"), _shown(document, "y")
     for line in document.lines:
-        x, y, parts = _values(line)
+        x, y, parts = _values(line, document)
         flags = line.series.extrapolated if line.series else [""] * len(x)
         numbers = _part_numbers(parts, len(x))
         for i, (px, py, flag) in enumerate(zip(x.tolist(), y.tolist(), flags, strict=True)):
@@ -105,10 +134,12 @@ def _rows(document: LinesDocument) -> list[list[Any]]:
     return rows
 
 
-def _values(line: LineRecord) -> tuple[Values, Values, tuple[int, ...]]:
-    """X `(n,)`, y `(n,)` and where parts begin: those of the series, else pixels."""
+def _values(line: LineRecord, document: LinesDocument) -> tuple[Values, Values, tuple[int, ...]]:
+    """X `(n,)`, y `(n,)` and where parts begin: those of the series, pixels where nothing is calibrated, else none."""
     if line.series is not None:
         return np.array(line.series.x), np.array(line.series.y), line.series.parts
+    if document.calibration is not None:
+        return np.zeros(0), np.zeros(0), ()
     points = np.array(line.polyline, dtype=np.float64)
     return points[:, 0], points[:, 1], line.parts
 
@@ -120,6 +151,8 @@ def _part_numbers(parts: tuple[int, ...], count: int) -> list[int]:
 def _at(grid: Values, x: Values, y: Values, parts: tuple[int, ...]) -> Values:
     """Y `(g,)` of a line at the grid; NaN where it has none. All as it lies in the picture: logarithms on such axes."""
     column = np.full(len(grid), np.nan)
+    if not len(x):
+        return column
     curves = [(x[a:b], y[a:b, None]) for a, b in pairwise((*parts, len(x)))]
     # The longest run is written last, over the others.
     for run in reversed(by_width(runs_of(curves))):
