@@ -28,6 +28,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     for name in FLAGS:
         parser.add_argument(f"--{name}")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--set", action="append", dest="overrides", help="data.key=value: how the truth is drawn")
     parser.add_argument("--by", help="who is noted; default: the user of this process")
     parser.add_argument("rule", nargs="*", metavar="gate.key=value", help="for example gate.tolerance=0.01")
     return parser.parse_args(arguments)

@@ -30,14 +30,14 @@ def parse(arguments: list[str] | None = None) -> dict[str, Any]:
         parser.add_argument(flag)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--set", action="append", dest="overrides", help="grouping.key=value or data.key=value")
-    flags = vars(parser.parse_args(arguments))
-    recipe = flags.pop("config")
+    recipe = (flags := vars(parser.parse_args(arguments))).pop("config")
     try:
         settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"Cannot read the recipe {recipe}: {error}.") from None
-    if not isinstance(settings, dict) or not settings.keys() <= set(SETTINGS):
-        raise UserError(f"{recipe} must be a mapping of {', '.join(SETTINGS)}.")
+    wrong = settings.keys() - set(SETTINGS) if isinstance(settings, dict) else [f"a {type(settings).__name__}"]
+    if wrong:
+        raise UserError(f"{recipe} must be a mapping of {', '.join(SETTINGS)}; got {', '.join(map(str, wrong))}.")
     return settings | {name: value for name, value in flags.items() if value is not None}
 
 

@@ -42,6 +42,7 @@ class Frozen:
         numbers: Which of them are used.
         read: The sample of a number.
         categories: Category names by number.
+        groups: The document of each that is used; empty: each is its own.
     """
 
     name: str
@@ -50,6 +51,12 @@ class Frozen:
     numbers: Sequence[int]
     read: Callable[[int], Sample]
     categories: Mapping[int, str]
+    groups: Sequence[str] = ()
+
+    @property
+    def documents(self) -> int:
+        """Number of documents that the charts are of."""
+        return len(set(self.groups)) if self.groups else len(self.numbers)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: what names the charts."""
@@ -69,9 +76,9 @@ def open_frozen(name: str, split: str = "val", limit: int = 0) -> Frozen:
     """
     if not is_stream(name):
         shards = ShardSet(name, split)
-        return Frozen(
-            str(shards.path), split, shards.digest, spread(len(shards), limit), shards.read, shards.categories
-        )
+        chosen = spread(len(shards), limit)
+        groups, names = shards.groups, shards.categories
+        return Frozen(str(shards.path), split, shards.digest, chosen, shards.read, names, [groups[i] for i in chosen])
     stream = open_stream(name)
     if isinstance(stream, Sized):
         numbers: Sequence[int] = spread(len(stream), limit)
@@ -116,7 +123,7 @@ class Comparison:
         return [(tag, m) for tag in self.report.tags for m in metrics if self.documents(m, tag) >= fewest]
 
     def tag_level(self, metrics: Sequence[str], level: float, fewest: int) -> float:
-        """The level of each interval of a tag, such that those of all that are judged hold together with `level`."""
+        """The level of each interval of a tag, such that all that are judged are to hold together with `level`."""
         return together(level, len(self.judged_tags(metrics, fewest)))
 
     def mean(self, method: str, metric: str, tag: str | None = None) -> float:
@@ -139,6 +146,7 @@ class Comparison:
             "data": self.data.to_json(),
             "truth": {name: getattr(self.report.data, name) for name in _DRAWING},
             "level": level,
+            "tag_level": narrow,
             "overall": {metric: self._record(metric, None, level, seed) for metric in metrics},
             "tags": {
                 tag: {

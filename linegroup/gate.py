@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import Field as Setting
 from pydantic import field_validator
@@ -30,11 +31,17 @@ class GateConfig(Section):
     pictures: int = Setting(30, ge=2, description="Charts of fewer documents decide nothing: refused.")
     tag_pictures: int = Setting(30, ge=2, description="Tags on fewer documents are shown, but not judged.")
     level: Share = Setting(
-        0.95, gt=0.5, lt=1, description="Of the intervals; those of tags hold together with this level."
+        0.95, gt=0.5, lt=1, description="Of the intervals; those of tags are wider, the more tags are judged."
     )
     floor: dict[str, float] = Setting({}, description="Mean scores that are demanded in any case, {ari: 0.6}.")
     baseline: str = Setting("none", description="What the first model is compared with; none: the grouper link alone.")
     seed: int = Setting(0, ge=0, description="Of the bootstrap.")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _one_word(cls, metrics: Any) -> Any:
+        """A single score needs no brackets."""
+        return (metrics,) if isinstance(metrics, str) else metrics
 
     @field_validator("metrics")
     @classmethod

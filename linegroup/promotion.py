@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, field_validator, model_validator
 from pydantic import Field as Setting
 
-from linegroup.comparison import Comparison, compare_models
+from linegroup.comparison import Comparison, compare_models, open_frozen
 from linegroup.config import Section, TrackingConfig, explain_settings, settings_tree
 from linegroup.errors import UserError
 from linegroup.evaluation import Progress
@@ -53,6 +53,12 @@ class PromotionJob(Section):
         if not version.isdecimal():
             raise ValueError(f"versions are numbers; got {version!r}")
         return str(int(version))
+
+    @field_validator("alias")
+    @classmethod
+    def _can_be_named(cls, alias: str) -> str:
+        registry.check_alias(alias)
+        return alias
 
     @model_validator(mode="after")
     def _gate_or_reason(self) -> PromotionJob:
@@ -142,24 +148,15 @@ def promote_model(
         progress: Called with the number of charts done and their total.
 
     Raises:
-        UserError: no such version or data, a damaged model, or another one got the alias meanwhile.
+        UserError: no such version or data, too few charts to decide anything (unless it is forced), a damaged model, or
+            another one got the alias meanwhile.
     """
     before = registry.version_of(job.name, job.alias, tracking)
     if before == job.version:
         return Promotion(job, promoted=True, changed=False, before=before)
     comparison = verdict = None
     if job.data is not None and job.no_gate is None:
-        comparison = compare_models(
-            f"models:/{job.name}/{job.version}",
-            f"models:/{job.name}/{before}" if before else job.gate.baseline,
-            job.data,
-            split=job.split,
-            limit=job.limit,
-            overrides=job.overrides,
-            device=job.device,
-            tracking=tracking,
-            progress=progress,
-        )
+        comparison = _compared(job, job.data, before, tracking, progress)
         verdict = judge(comparison, job.gate)
         if not verdict.passed and job.force is None:
             return Promotion(job, promoted=False, changed=False, before=before, comparison=comparison, verdict=verdict)
@@ -168,6 +165,48 @@ def promote_model(
         job.name, job.version, job.alias, tracking, _entry(promotion, by), expected=registry.Holder(before)
     )
     return promotion
+
+
+def _compared(
+    job: PromotionJob, data: str, before: str | None, tracking: TrackingConfig | None, progress: Progress
+) -> Comparison:
+    """The version beside the one that has the alias, or the baseline."""
+    documents = open_frozen(data, job.split, job.limit).documents
+    if documents < job.gate.pictures and job.force is None:
+        raise UserError(
+            f"{data} has charts of {documents} documents, and the gate decides nothing on fewer than"
+            f" {job.gate.pictures}: give more charts (--data, --limit), or lower gate.pictures."
+        )
+    candidate = f"models:/{job.name}/{job.version}"
+    champion = f"models:/{job.name}/{before}" if before else job.gate.baseline
+    try:
+        return compare_models(
+            candidate,
+            champion,
+            data,
+            split=job.split,
+            limit=job.limit,
+            overrides=job.overrides,
+            device=job.device,
+            tracking=tracking,
+            progress=progress,
+        )
+    except UserError as error:
+        if before is None or _loads(champion, tracking) or not _loads(candidate, tracking):
+            raise
+        raise UserError(
+            f"{error} That is {champion}, the model in use: to promote version {job.version} without comparing, give"
+            " --no-gate REASON."
+        ) from None
+
+
+def _loads(reference: str, tracking: TrackingConfig | None) -> bool:
+    """Whether a model is there, and whole."""
+    try:
+        registry.show_model(reference, tracking)
+    except UserError:
+        return False
+    return True
 
 
 def rollback(
@@ -219,7 +258,10 @@ def holders(entries: Sequence[dict[str, Any]], current: str) -> list[str]:
     stack: list[str] = []
     for entry in entries:
         before, version = entry["before"], entry["version"]
-        if before is not None:
+        if before is None:
+            # Nothing had the alias then: what was noted earlier never came to be, or was taken away by hand.
+            stack.clear()
+        else:
             _settle(stack, before)
         if entry["action"] == ROLLED_BACK:
             _settle(stack, version)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +34,22 @@ def ray_session() -> Iterator[None]:
 
     with start_ray(address="local", num_cpus=2, object_store_memory=150 * 2**20):
         yield
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Ports nobody listens on, outside the range that Ray's workers take."""
+
+    def find(count: int) -> list[int]:
+        with contextlib.ExitStack() as held:
+            ports: list[int] = []
+            while len(ports) < count:
+                one = held.enter_context(socket.socket())
+                one.bind(("127.0.0.1", 0))
+                ports += [port for port in [int(one.getsockname()[1])] if not 10002 <= port <= 19999]
+            return ports
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -124,15 +123,6 @@ def plain(text: str) -> str:
 def print_json(tree: object) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False))
-
-
-def finite(tree: Any) -> Any:
-    """Plain data with null in place of NaN and infinite numbers."""
-    if isinstance(tree, dict):
-        return {key: finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [finite(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def output() -> Console:

@@ -10,8 +10,9 @@ import typer
 from rich import box
 from rich.table import Table
 
-from linegroup.cli.common import JsonFlag, finite, help_of, output, plain, print_json
+from linegroup.cli.common import JsonFlag, help_of, output, plain, print_json
 from linegroup.cli.promote import compare, history, promote, rollback
+from linegroup.tuning.tables import finite
 
 
 def start(context: typer.Context) -> None:

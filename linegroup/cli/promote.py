@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
-from linegroup.cli.common import DeviceOption, JsonFlag, finite, output, plain, print_json, progress_bar
+from linegroup.cli.common import DeviceOption, JsonFlag, output, plain, print_json, progress_bar
+from linegroup.tuning.tables import finite
 
 if TYPE_CHECKING:
     from linegroup.comparison import Comparison
@@ -25,6 +27,9 @@ GateOption = Annotated[
     list[str] | None,
     typer.Option("--gate", metavar="KEY=VALUE", help="The rule: metrics, tolerance, floor, … May be repeated."),
 ]
+
+FEWEST_COLUMNS = 80
+"""What the numbers of a comparison need, and the names beside them."""
 
 
 def promote(
@@ -79,7 +84,7 @@ def promote(
         if done.comparison is not None:
             show_comparison(done.comparison, job.gate)
         for reason in () if done.verdict is None else done.verdict.reasons:
-            typer.echo(f"Worse: {plain(reason)}")
+            typer.echo(f"Reason: {plain(reason)}")
         typer.echo(_what_happened(done.to_json()))
     if not done.promoted:
         raise typer.Exit(1)
@@ -177,15 +182,35 @@ def show_comparison(comparison: Comparison, gate: GateConfig) -> None:
     data = tree["data"]
     place = data["name"] + (f", {data['split']}" if data["split"] else "")
     title = f"{_named(tree['candidate'])} against {_named(tree['champion'])} on {data['pictures']} charts of {place}"
-    table = Table(title=plain(title), title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
-    for heading in ("score", "charts", "candidate", "other", "gain", f"{100 * gate.level:g} % interval"):
-        table.add_column(heading, justify="left" if heading == "score" else "right", no_wrap=True)
-    for metric, entry in tree["overall"].items():
-        table.add_row(f"[bold]{metric}[/bold]", *_cells(entry))
+    judged = comparison.judged_tags(gate.metrics, gate.tag_pictures)
+    table = Table(
+        title=plain(title),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    rows = [(f"[bold]{metric}[/bold]", *_cells(entry)) for metric, entry in tree["overall"].items()]
     for tag, entries in tree["tags"].items():
-        for metric in gate.metrics:
-            table.add_row(f"{metric}, {plain(tag)}", *_cells(entries[metric]))
-    output().print(table)
+        rows += [(escape(f"{metric}, {plain(tag)}"), *_cells(entries[metric])) for metric in gate.metrics]
+    table.add_column("score", overflow="fold")
+    for number, heading in enumerate(("charts", "candidate", "other", "gain", "interval"), 1):
+        # As wide as it takes: a number that is cut off says something else.
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(len(row[number]) for row in rows))
+    for row in rows:
+        table.add_row(*row)
+    console = output()
+    # A narrower terminal breaks the lines itself.
+    console.width = max(console.width, FEWEST_COLUMNS)
+    console.print(table)
+    of_tags = f"; of tags {_percent(tree['tag_level'])} each, because {len(judged)} are judged" if judged else ""
+    typer.echo(f"Intervals: {_percent(gate.level)}{of_tags}")
+
+
+def _percent(level: float) -> str:
+    return f"{100 * level:.4g} %"
 
 
 def _rule(words: list[str] | None) -> list[str]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from linegroup.cli.common import JsonFlag, finite, note, print_json
+from linegroup.cli.common import JsonFlag, note, print_json
 from linegroup.errors import UserError
 from linegroup.interrupts import interrupts_held
+from linegroup.tuning.tables import finite
 
 if TYPE_CHECKING:
     from linegroup.config import Config
@@ -129,6 +130,6 @@ def _scored(settings: Config) -> str:
 
 
 def _tracking_uri(settings: Config) -> str:
-    from linegroup.training.mlflow_access import tracking_uri
+    from linegroup.training.mlflow_access import public_uri, tracking_uri
 
-    return tracking_uri(settings.tracking)
+    return public_uri(tracking_uri(settings.tracking))

@@ -26,6 +26,7 @@ from linegroup.interrupts import interrupts_held
 
 if TYPE_CHECKING:
     from linegroup.tuning.grouping import Improvement, Tuning
+    from linegroup.tuning.trials import Trial
 
 SHOWN_METRICS = ("ari", "line_f1", "pair_f1", "count_error", "noise_ratio")
 
@@ -33,7 +34,7 @@ SHOWN_METRICS = ("ari", "line_f1", "pair_f1", "count_error", "noise_ratio")
 def start(context: typer.Context) -> None:
     r"""Choose settings by trying them on validation charts.
 
-    The grouping of a finished model, in seconds:
+    The grouping of a finished model, in about a minute:
       linegroup tune grouping --model run/artifact --data shards --out tuned
       linegroup predict chart.png --out lines --model tuned/artifact
 
@@ -173,6 +174,7 @@ def tune_training(
     typer.echo(f"Best of {len(result.trials)}: training {best.number}, {search.objective} {best.objective:.3f}")
     for key, value in best.settings.items():
         typer.echo(plain(f"  {key}: {value}"))
+    _tell_failed(result.trials, "training")
     typer.echo(f"Model:  {result.artifact}")
     note(f"Trainings: {plan.out / TRIALS}; what mattered: {plan.out / PICTURE}")
 
@@ -183,9 +185,16 @@ def _show(tuning: Tuning) -> None:
         typer.echo(plain(f"grouping.{key}: {old} → {new}"))
     if not tuning.changed:
         typer.echo("Nothing that was tried is better by more than chance: the grouping stays as it was.")
+    _tell_failed(tuning.found.trials, "trial")
     typer.echo(f"Model:  {tuning.artifact.path} (version {tuning.artifact.version})")
     if tuning.held is not None and tuning.held.change[0] < 0:
         note("On the held-out charts it is worse than before: do not use it, or tune on more charts.")
+
+
+def _tell_failed(trials: Sequence[Trial], thing: str) -> None:
+    notes = [trial.note for trial in trials if trial.state == "failed"]
+    if notes:
+        note(f"{len(notes)} of {counted(len(trials), thing)} failed, the first because: {notes[0]}")
 
 
 def _show_gains(parts: Sequence[tuple[str, Improvement]]) -> None:

@@ -52,7 +52,21 @@ def only_job(out: Path) -> Iterator[None]:
         UserError: another process is writing into it.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    lock = out / PARTIAL / _LOCK
+    with locked(out, out / PARTIAL / _LOCK):
+        try:
+            yield
+        except UserError:
+            _leave_nothing_undone(out, made)
+            raise
+
+
+@contextlib.contextmanager
+def locked(out: Path, lock: Path) -> Iterator[None]:
+    """Hold the lock of an output folder, a file in it that is made where it is missing.
+
+    Raises:
+        UserError: another process holds it.
+    """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
@@ -61,11 +75,7 @@ def only_job(out: Path) -> Iterator[None]:
             raise UserError(f"Another job is writing into {out}. Wait for it, or choose another folder.") from None
         except OSError as error:
             logger.warning("%s cannot be locked (%s): let no second job write into it.", out, error.strerror)
-        try:
-            yield
-        except UserError:
-            _leave_nothing_undone(out, made)
-            raise
+        yield
 
 
 def _leave_nothing_undone(out: Path, made: list[Path]) -> None:

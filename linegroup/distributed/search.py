@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from linegroup.distributed import search_state
+from linegroup.distributed.out_folder import locked
 from linegroup.distributed.search_outcome import read_trials
 from linegroup.distributed.search_tuner import private_cpus, run_trainings, tune_environment
 from linegroup.distributed.session import start_ray
@@ -32,15 +32,16 @@ from linegroup.tuning.drawing import draw_search
 from linegroup.tuning.grouping import Improvement, tune_grouping
 from linegroup.tuning.importance import quiet_optuna
 from linegroup.tuning.judging import ARTIFACT
-from linegroup.tuning.plans import SearchPlan, save_plan
+from linegroup.tuning.plans import TRAININGS, SearchPlan, save_plan
 from linegroup.tuning.settings import DecoderSettings
-from linegroup.tuning.tables import plain, trials_csv
+from linegroup.tuning.tables import finite, trials_csv
 from linegroup.tuning.trials import Trial, best_of
 
 logger = logging.getLogger(__name__)
 
 TRIALS, PICTURE, REPORT = "search.csv", "search.png", "result.json"
 SCHEMA = "linegroup.search/1"
+_LOCK = ".lock"
 _ENDS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -66,7 +67,7 @@ class Search:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; NaN becomes null."""
-        tree: dict[str, Any] = plain({"schema": SCHEMA, **asdict(self), "artifact": str(self.artifact)})
+        tree: dict[str, Any] = finite({"schema": SCHEMA, **asdict(self), "artifact": str(self.artifact)})
         return tree
 
 
@@ -80,8 +81,13 @@ def search_method(plan: SearchPlan) -> Search:
         plan: As `plan_search` made it.
 
     Raises:
-        UserError: every training failed; the first reason is given.
+        UserError: every training failed (the first reason is given), or another process searches there.
     """
+    with locked(plan.out, plan.out / _LOCK):
+        return _search(plan)
+
+
+def _search(plan: SearchPlan) -> Search:
     out, base = plan.out, plan.base
     save_plan(plan)
     tracker = start_tracker(base.tracking, out, public(base), {**data_tags(base.data), "linegroup.kind": "search"})
@@ -119,7 +125,7 @@ def _drop_orphans(plan: SearchPlan, names: list[str]) -> None:
 
 
 def _folders(plan: SearchPlan) -> list[Path]:
-    return sorted(path for path in (plan.out / search_state.TRIALS).glob("*") if path.is_dir())
+    return sorted(path for path in (plan.out / TRAININGS).glob("*") if path.is_dir())
 
 
 def _finish(plan: SearchPlan, trials: list[Trial], names: list[str], tracker: Tracker) -> Search:

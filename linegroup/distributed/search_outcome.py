@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ray.tune import ResultGrid
 
-from linegroup.distributed.search_state import TRIALS, began
-from linegroup.tuning.plans import SearchPlan
+from linegroup.distributed.search_state import began
+from linegroup.tuning.plans import TRAININGS, SearchPlan
 from linegroup.tuning.trials import State, Trial
 
 WHOLE = 100
@@ -18,7 +18,7 @@ def read_trials(plan: SearchPlan, grid: ResultGrid) -> tuple[list[Trial], list[s
     """The trainings in the order in which they began, and the names of their folders."""
     trials, names = [], []
     # Tune itself tells them in another order after it has gone on with a search.
-    results = sorted((grid[k] for k in range(len(grid))), key=lambda r: began(plan.out / TRIALS, Path(r.path).name))
+    results = sorted((grid[k] for k in range(len(grid))), key=lambda r: began(plan.out / TRAININGS, Path(r.path).name))
     for number, result in enumerate(results):
         metrics = result.metrics or {}
         progress = int(metrics.get("progress", 0))

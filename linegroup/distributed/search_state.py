@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from linegroup.files import write_text
+from linegroup.tuning.plans import TRAININGS
 
 logger = logging.getLogger(__name__)
 
-STATE, TRIALS = "ray", "trials"
+STATE = "ray"
 _OWNER = "tune_id"
 _TUNER = "tuner.pkl"
 _EXPERIMENT, _SEARCH, _SEARCHER = "experiment_state-{}.json", "search_gen_state-{}.json", "searcher-state-{}.pkl"
@@ -39,7 +40,7 @@ def find_state(out: Path) -> bool:
     for session in sorted(_sessions(place), reverse=True):
         known = _known_trials(place, session)
         if known and _unpickles(place / _TUNER):
-            _release(out / TRIALS, known)
+            _release(out / TRAININGS, known)
             return True
         logger.warning("Where the search stood at %s cannot be read: it goes on from what is left.", session)
         for name in (_EXPERIMENT, _SEARCH, _SEARCHER):
@@ -51,7 +52,7 @@ def find_state(out: Path) -> bool:
 def forget(out: Path) -> None:
     """Let Tune begin anew; the trainings' own folders stay, free for whoever tries the same."""
     shutil.rmtree(out / STATE, ignore_errors=True)
-    _release(out / TRIALS, ())
+    _release(out / TRAININGS, ())
 
 
 def claim_folder(trials: Path, values: Mapping[str, Any], tune_id: str) -> str:

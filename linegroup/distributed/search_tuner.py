@@ -19,11 +19,11 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from linegroup.distributed.search_outcome import WHOLE
-from linegroup.distributed.search_state import STATE, TRIALS, claim_folder, find_state, forget
+from linegroup.distributed.search_state import STATE, claim_folder, find_state, forget
 from linegroup.distributed.search_trial import run_trial
 from linegroup.environment import default_variables
 from linegroup.errors import UserError
-from linegroup.tuning.plans import SearchPlan
+from linegroup.tuning.plans import TRAININGS, SearchPlan
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def open_tuner(plan: SearchPlan, parent: str | None) -> Tuner:
                 reduction_factor=settings.reduction,
             ),
             trial_name_creator=_trial_name,
-            trial_dirname_creator=functools.partial(_trial_folder, plan.out / TRIALS),
+            trial_dirname_creator=functools.partial(_trial_folder, plan.out / TRAININGS),
         ),
         run_config=tune.RunConfig(
             name=STATE,

@@ -44,6 +44,8 @@ def paired_gain(
 ) -> PairedGain:
     """Mean difference with its percentile bootstrap interval (Efron 1979) over resampled groups of pictures.
 
+    Of few groups it is too narrow, the more so at a high level: docs/registry.md has figures.
+
     Pictures differ much more than methods do: the difference on each picture leaves that out, so that far
     fewer pictures tell than with two intervals side by side.
 

@@ -117,6 +117,11 @@ class ShardSet:
         columns = [self._rows.column(number, "id") for number in range(len(self.files))]
         return np.concatenate([np.empty(0, np.int64), *columns])
 
+    @functools.cached_property
+    def groups(self) -> list[str]:
+        """The samples' documents in order. The first use opens every file."""
+        return [str(group) for number in range(len(self.files)) for group in self._rows.column(number, "group")]
+
     def verify(self) -> None:
         """Read every file and compare its hash with the manifest's.
 

@@ -44,9 +44,11 @@ def tracking_uri(config: TrackingConfig) -> str:
     return f"sqlite:///{file}" if file else uri
 
 
-def public_uri(uri: str) -> str:
-    """A URI as it may be shown and kept: without user and password."""
-    return re.sub(r"(?<=://)[^/]*@", "", uri)
+def public_uri(text: str) -> str:
+    """A URI, or a text with some, as it may be shown and kept: without the user before `@`, and without passwords."""
+    # A password may hold `@`, and for SQLAlchemy `/`; what follows a colon in `host:5000/` is none.
+    text = re.sub(r"(?<=://)(?:[^/\s]*@|[^:/\s]*:(?!\d+/)[^@\s]*@)", "", text)
+    return re.sub(r"(?i)(password=)[^&\s]+", r"\1***", text)
 
 
 def open_client(uri: str) -> MlflowClient:
@@ -142,6 +144,6 @@ def _folder_name(name: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The beginning of an error's message, as a sentence."""
-    line = (str(error).splitlines() or [type(error).__name__])[0].strip()
+    """The beginning of an error's message, as a sentence and without passwords (see `public_uri`)."""
+    line = public_uri((str(error).splitlines() or [type(error).__name__])[0].strip())
     return line if line.endswith(".") else f"{line}."

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +32,8 @@ from linegroup.training.tracking import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+logger = logging.getLogger(__name__)
+
 CHAMPION = "champion"
 """The alias that names the version in use."""
 
@@ -41,6 +46,9 @@ class Holder:
 
 
 _ENTRY = "promotion."
+_NOTED = frozenset({"action", "alias", "version", "before"})
+"""What the history of an alias is made of."""
+
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -117,9 +125,11 @@ def promote(
         name, version, alias, and `before`: the version that it pointed at, or None.
 
     Raises:
-        UserError: no such version, its model is damaged, or another version than the expected one has the alias.
+        UserError: no such version, its model is damaged, another version than the expected one has the alias, or the
+            alias cannot be named so.
     """
     uri = tracking_uri(config or TrackingConfig())
+    check_alias(alias)
     load_artifact(resolve_model(f"models:/{name}/{version}", config))
     with explained(uri):
         client = open_client(uri)
@@ -127,10 +137,21 @@ def promote(
         # Checked here, after the model was fetched: MLflow has no "set it if", so that a moment is left, not minutes.
         if expected is not None and before != expected.version:
             raise UserError(f"models:/{name}@{alias} was given to another version meanwhile. Run this again.")
-        if entry is not None:
-            client.set_model_version_tag(name, version, _entry_key(), json.dumps(entry, ensure_ascii=False))
-        client.set_registered_model_alias(name, alias, version)
+        with _noted(client, name, version, alias, entry):
+            client.set_registered_model_alias(name, alias, version)
     return {"name": name, "version": str(version), "alias": alias, "before": before}
+
+
+def check_alias(alias: str) -> None:
+    """Refuse names that MLflow keeps for itself, or has no letters for.
+
+    Raises:
+        UserError: says which names can be given.
+    """
+    if not re.fullmatch(r"[\w-]{1,255}", alias) or re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
+        raise UserError(
+            f"An alias is named with letters, digits, '_' and '-', and neither latest nor v1, v2, …; got {alias!r}."
+        )
 
 
 def version_of(name: str, alias: str = CHAMPION, config: TrackingConfig | None = None) -> str | None:
@@ -145,7 +166,7 @@ def version_of(name: str, alias: str = CHAMPION, config: TrackingConfig | None =
 
 
 def entries(name: str, config: TrackingConfig | None = None) -> list[dict[str, Any]]:
-    """All that `promote` has noted of the versions of a model, oldest first.
+    """All that `promote` has noted of the versions of a model, oldest first; what cannot be read is left out.
 
     Raises:
         UserError: there is no such model.
@@ -156,8 +177,10 @@ def entries(name: str, config: TrackingConfig | None = None) -> list[dict[str, A
         client = open_client(uri)
         client.get_registered_model(name)
         for version in _all_pages(client.search_model_versions, f"name = '{_quoted(name)}'"):
-            tags = version.tags.items()
-            found += [(key, json.loads(text)) for key, text in tags if key.startswith(_ENTRY)]
+            notes = [(key, _read_note(text)) for key, text in version.tags.items() if key.startswith(_ENTRY)]
+            found += [(key, note) for key, note in notes if note is not None]
+            for key in (key for key, note in notes if note is None):
+                logger.warning("The tag %s of %s version %s is no note of ours: left out.", key, name, version.version)
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -224,6 +247,35 @@ def _make_model(client: MlflowClient, name: str) -> None:
             raise
 
 
+@contextlib.contextmanager
+def _noted(
+    client: MlflowClient, name: str, version: str, alias: str, entry: Mapping[str, Any] | None
+) -> Iterator[None]:
+    """Note why a version gets an alias, before it does; where it does not, take the note back."""
+    if entry is None:
+        yield
+        return
+    key = _entry_key()
+    client.set_model_version_tag(name, version, key, json.dumps(entry, ensure_ascii=False))
+    try:
+        yield
+    except BaseException:
+        # A server that did not answer may have moved the alias, or not answer now: then the note stays.
+        with contextlib.suppress(Exception):
+            if _holder(client, name, alias) != version:
+                client.delete_model_version_tag(name, version, key)
+        raise
+
+
+def _read_note(text: str) -> dict[str, Any] | None:
+    """What `promote` has noted in a tag; None where somebody else wrote it."""
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and entry.keys() >= _NOTED else None
+
+
 def _entry_key() -> str:
     """Names of tags that sort by time; a version that is promoted again gets another."""
     return f"{_ENTRY}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
@@ -242,7 +294,9 @@ def _run_for(artifact: Artifact, config: TrackingConfig) -> str:
             experiment, run_name=f"artifact-{artifact.version}", tags={"mlflow.source.name": "import"}
         )
         run_id = str(run.info.run_id)
-        finite = [(name, value, 0, 0) for name, value in artifact.metrics.items() if value == value]
+        # As a training names the scores of its best checkpoint.
+        best = {f"best_{name.removeprefix('best_')}": value for name, value in artifact.metrics.items()}
+        finite = [(name, value, 0, 0) for name, value in best.items() if math.isfinite(value)]
         log_metrics(client, run_id, finite)
         log_params(client, run_id, {name: str(value) for name, value in flat(artifact.config).items()})
         log_model(client, run_id, artifact)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from linegroup.config import Config, GroupingConfig
 from linegroup.errors import UserError, unknown_name
@@ -67,6 +68,7 @@ def search_grouping(
     charts: Sequence[int],
     *,
     trials: int,
+    groups: Sequence[str] | None = None,
     objective: str = "ari",
     seed: int = 0,
     patience: float = 1.0,
@@ -83,6 +85,7 @@ def search_grouping(
         scorer: Where the charts are.
         charts: Which of them.
         trials: How many settings are tried, trial 0 included.
+        groups: The document of each of the charts: those of one gain and lose together. None: each is its own.
         objective: One of `OBJECTIVES`.
         seed: Of the search, and of the order of the charts.
         patience: Standard errors that a trial may be behind the best one before it is stopped.
@@ -99,7 +102,8 @@ def search_grouping(
     space = space.of_heads(config.model.heads)
     space.check(config, "grouping")
     order = np.random.default_rng(seed).permutation(np.asarray(charts)).tolist()
-    search = _Search(config, space, scorer, objective, order, patience)
+    of = dict(zip(charts, charts if groups is None else groups, strict=True))
+    search = _Search(config, space, scorer, objective, order, [str(of[chart]) for chart in order], patience)
     with quiet_optuna():
         study = optuna.create_study(direction="maximize", sampler=_sampler(seed))
         search.begin(study)
@@ -116,13 +120,21 @@ class _Search:
     """The trials so far, and the scores of the best one chart by chart."""
 
     def __init__(
-        self, config: Config, space: Space, scorer: Scorer, objective: str, order: list[int], patience: float
+        self,
+        config: Config,
+        space: Space,
+        scorer: Scorer,
+        objective: str,
+        order: list[int],
+        groups: list[str],
+        patience: float,
     ) -> None:
         self.config = config
         self.space = space
         self.scorer = scorer
         self.objective = objective
         self.order = order
+        self.groups = groups
         self.patience = patience
         self.trials: list[Trial] = []
         self.scores: dict[int, list[float]] = {}
@@ -162,8 +174,8 @@ class _Search:
     def answer(self, caution: float) -> Trial:
         """The best of the trials that are ahead of trial 0 by more than chance allows, or trial 0."""
         start = self.scores[0]
-        ahead = [self.trials[n] for n, scores in self.scores.items() if n == 0 or is_behind(start, scores, caution)]
-        return best_of(ahead)
+        ahead = [n for n, scores in self.scores.items() if n == 0 or is_behind(start, scores, caution, self.groups)]
+        return best_of([self.trials[n] for n in ahead])
 
     def _tried(self, settings: Mapping[str, Any]) -> GroupingConfig:
         """A setting that would take long is refused, not sampled: it would be slow in use, too."""
@@ -177,7 +189,7 @@ class _Search:
         for first, last in itertools.pairwise(parts(len(self.order))):
             scores += self.scorer.objective(self.objective, grouping, self.order[first:last])
             asked.report(float(np.mean(scores)), last)
-            if last < len(self.order) and is_behind(scores, self.best, self.patience):
+            if last < len(self.order) and is_behind(scores, self.best, self.patience, self.groups):
                 break
         return scores
 
@@ -195,17 +207,33 @@ def parts(count: int) -> list[int]:
     return [0, *sorted(mark for mark in marks if _FEWEST <= mark < count), count]
 
 
-def is_behind(scores: Sequence[float], best: Sequence[float], errors: float) -> bool:
+def is_behind(
+    scores: Sequence[float], best: Sequence[float], errors: float, groups: Sequence[str] | None = None
+) -> bool:
     """Whether a trial is behind another one by more than chance allows, chart held against chart.
 
     Args:
         scores: Of the trial, on the first charts.
         best: Of the other one, on all.
-        errors: Standard errors of the mean difference; one chart alone says nothing, unless this is 0.
+        errors: Standard errors of the mean difference; one document alone says nothing, unless this is 0.
+        groups: The document of each chart; None: each is its own.
     """
     behind = np.asarray(best[: len(scores)]) - np.asarray(scores)
-    error = float(behind.std(ddof=1)) / math.sqrt(len(behind)) if len(behind) > 1 else math.inf
-    return bool(behind.mean() > (errors * error if errors else 0.0))
+    if not errors:
+        return bool(behind.mean() > 0)
+    names = range(len(behind)) if groups is None else groups[: len(behind)]
+    return bool(behind.mean() > errors * _standard_error(behind, names))
+
+
+def _standard_error(values: NDArray[np.float64], names: Iterable[Any]) -> float:
+    """Of the mean, when values of one name are of one draw (the linearised ratio of sums); of one name it is inf."""
+    number: dict[Any, int] = {}
+    group = np.array([number.setdefault(name, len(number)) for name in names])
+    count = len(number)
+    if count < 2:
+        return math.inf
+    off = np.bincount(group, values - values.mean())
+    return math.sqrt(float(off @ off) * count / (count - 1)) / len(values)
 
 
 def starts(space: Space, config: Config) -> list[dict[str, Any]]:

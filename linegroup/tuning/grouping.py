@@ -1,4 +1,4 @@
-"""Tuning the grouping of a finished model: seconds, for the network runs once for each chart."""
+"""Tuning the grouping of a finished model: a minute, for the network runs once for each chart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import numpy as np
 from linegroup.config import Config, DataConfig, load_config
 from linegroup.errors import UserError
 from linegroup.files import remove_temporaries, sha256_of, write_bytes, write_text
-from linegroup.metrics import METRICS, bootstrap_mean
+from linegroup.metrics import METRICS
+from linegroup.metrics.paired import paired_gain
 from linegroup.plans import spread
 from linegroup.predict import NO_MODEL, Predictor, change_grouping
 from linegroup.shards import ShardSet, category_name
@@ -30,7 +31,7 @@ from linegroup.tuning.objective import objective_of
 from linegroup.tuning.scoring import ChartScorer, ProcessScorer, Scorer
 from linegroup.tuning.settings import DecoderSettings
 from linegroup.tuning.spaces import Space, load_space
-from linegroup.tuning.tables import plain, trials_csv
+from linegroup.tuning.tables import finite, trials_csv
 
 SCHEMA = "linegroup.tuning/1"
 ARTIFACT, TRIALS, REPORT, PICTURE = "artifact", "trials.csv", "tuning.json", "tuning.png"
@@ -46,7 +47,7 @@ class Improvement:
         charts: Number of charts.
         before: Mean of every score with the grouping that was there.
         after: With the one that was found.
-        change: Mean change of the objective, chart by chart, and its 95 % bootstrap interval.
+        change: Mean change of the objective, chart by chart, and its 95 % bootstrap interval over documents.
     """
 
     charts: int
@@ -81,9 +82,9 @@ class Tuning:
             "version": self.artifact.version,
             "best": self.found.best.number,
             "changed": {key: {"before": old, "after": new} for key, (old, new) in self.changed.items()},
-            "tuned": plain(asdict(self.tuned)),
-            "held_out": None if self.held is None else plain(asdict(self.held)),
-            "trials": [plain(asdict(trial)) for trial in self.found.trials],
+            "tuned": finite(asdict(self.tuned)),
+            "held_out": None if self.held is None else finite(asdict(self.held)),
+            "trials": [finite(asdict(trial)) for trial in self.found.trials],
         }
 
 
@@ -136,7 +137,8 @@ def tune_grouping(
     config, drawing = _configured(artifact, overrides, shards)
     space = space or _space(settings)
     chosen = spread(len(shards), settings.charts)
-    tuned, held = split_groups([shards.read(i).group for i in chosen], settings.holdout, settings.seed)
+    groups = [shards.groups[i] for i in chosen]
+    tuned, held = split_groups(groups, settings.holdout, settings.seed)
     with _scorer(artifact, shards, chosen, drawing, settings, device, maps, map_progress) as scorer:
         found = search_grouping(
             config,
@@ -144,13 +146,14 @@ def tune_grouping(
             scorer,
             tuned,
             trials=settings.trials,
+            groups=[groups[i] for i in tuned],
             objective=settings.objective,
             seed=settings.seed,
             patience=settings.patience,
             caution=settings.caution,
             progress=progress,
         )
-        gains = [_gain(scorer, config, found, part, settings) for part in (tuned, held) if part]
+        gains = [_gain(scorer, config, found, part, groups, settings) for part in (tuned, held) if part]
     measured = gains[-1]
     metrics = {
         **{name: value for name, value in artifact.metrics.items() if name.removeprefix("val_") not in METRICS},
@@ -215,13 +218,18 @@ def _scorer(
 
 
 def _gain(
-    scorer: Scorer, config: Config, found: Found, charts: Sequence[int], settings: DecoderSettings
+    scorer: Scorer,
+    config: Config,
+    found: Found,
+    charts: Sequence[int],
+    groups: Sequence[str],
+    settings: DecoderSettings,
 ) -> Improvement:
     before = scorer.metrics(config.grouping, charts)
     after = before if found.grouping == config.grouping else scorer.metrics(found.grouping, charts)
-    pairs = zip(after, before, strict=True)
-    changes = [objective_of(settings.objective, a) - objective_of(settings.objective, b) for a, b in pairs]
-    return Improvement(len(charts), _means(before), _means(after), bootstrap_mean(changes, settings.seed))
+    new, old = ([objective_of(settings.objective, row) for row in rows] for rows in (after, before))
+    gain = paired_gain(new, old, groups=[groups[i] for i in charts], seed=settings.seed)
+    return Improvement(len(charts), _means(before), _means(after), (gain.mean, gain.low, gain.high))
 
 
 def _means(scores: Sequence[Metrics]) -> Metrics:

@@ -57,7 +57,8 @@ def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
     assert parameter.low is not None
     assert parameter.high is not None
     if parameter.integer:
-        return optuna.distributions.IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
+        low, high, step = int(parameter.low), int(parameter.high), int(parameter.step or 1)
+        return optuna.distributions.IntDistribution(low, high, log=parameter.log, step=step)
     return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
 
 

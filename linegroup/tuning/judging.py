@@ -95,6 +95,7 @@ class Judge:
             scorer,
             range(len(charts)),
             trials=self.settings.grouping_trials,
+            groups=[chart.sample.group for chart in charts],
             objective=self.settings.objective,
             # Networks are compared, and a gain that may be chance is one for all of them.
             caution=0.0,

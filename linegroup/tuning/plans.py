@@ -19,6 +19,9 @@ from linegroup.tuning.settings import SearchSettings
 from linegroup.tuning.spaces import Space, change, load_space
 
 SECTION = "search"
+TRAININGS = "trials"
+"""The folder of the trainings in `search.out`."""
+
 _PLAN = "search.json"
 
 
@@ -44,7 +47,7 @@ class SearchPlan(Section):
 
     def folder(self, trial: str) -> Path:
         """Where a training of the search keeps what it makes."""
-        return self.out / "trials" / trial
+        return self.out / TRAININGS / trial
 
     def config(self, values: Mapping[str, Any], trial: str) -> Config:
         """The configuration of one training.
@@ -91,7 +94,7 @@ def plan_search(config: Config, settings: SearchSettings) -> SearchPlan:
     if settings.objective not in OBJECTIVES:
         raise unknown_name("objective", settings.objective, OBJECTIVES)
     out = Path(settings.out).absolute()
-    training = config.training.model_copy(update={"out": str(out / "trials"), "resume": "auto"})
+    training = config.training.model_copy(update={"out": str(out / TRAININGS), "resume": "auto"})
     base = prepare_run(config.model_copy(update={"training": training}))
     if validation_set(base.data) is None:
         raise UserError("A search needs validation charts: name shards that have a val split, data.val=SHARDS.")

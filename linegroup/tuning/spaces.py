@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field as Setting
+from pydantic import ValidationError, field_validator, model_validator
 
 from linegroup.config import Config, Section, build_config, explain_settings, flat
 from linegroup.errors import UserError, plainly, unknown_name
+from linegroup.heads import HEADS
+
+T = TypeVar("T", bound=Section)
 
 Values = Mapping[str, Any]
 """What was chosen for each parameter, by its name, as Optuna sees it."""
@@ -31,7 +36,7 @@ class Suggest(Protocol):
     def suggest_float(self, name: str, low: float, high: float, /, *, step: float | None, log: bool) -> float:
         """A number."""
 
-    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool) -> int:
+    def suggest_int(self, name: str, low: int, high: int, /, *, step: int, log: bool) -> int:
         """A whole number."""
 
 
@@ -45,7 +50,7 @@ class Parameter(Section):
         low: Smallest number, in place of `choices`.
         high: Largest number.
         log: Equal ratios are equally likely, not equal steps.
-        step: Distance of the numbers that are tried.
+        step: Distance of the numbers that are tried, from `low` on.
         integer: Whole numbers only.
         unit: Dotted setting that the number is multiplied by: 0.4 of `loss.delta_d`.
         head: Only for models that have this head.
@@ -58,7 +63,7 @@ class Parameter(Section):
     low: float | None = None
     high: float | None = None
     log: bool = False
-    step: float | None = None
+    step: float | None = Setting(None, gt=0)
     integer: bool = False
     unit: str | None = None
     head: str | None = None
@@ -76,6 +81,13 @@ class Parameter(Section):
             cases = [{k: v if isinstance(v, list | tuple) else [v] for k, v in case.items()} for case in cases]
         return {**tree, "name": tree.get("name") or tree.get("key", ""), "when": cases}
 
+    @field_validator("head")
+    @classmethod
+    def _is_a_head(cls, head: str | None) -> str | None:
+        if head is not None and head not in HEADS:
+            raise unknown_name("head", head, HEADS)
+        return head
+
     @model_validator(mode="after")
     def _has_one_kind_of_range(self) -> Parameter:
         if bool(self.choices) == (self.low is not None and self.high is not None):
@@ -85,6 +97,8 @@ class Parameter(Section):
                 raise ValueError(f"low must be below high; got {self.low:g} and {self.high:g}")
             if self.log and (self.low <= 0 or self.step is not None):
                 raise ValueError("log needs a low above 0, and no step")
+            if self.integer and (self.unit or any(n % 1 for n in (self.low, self.high, self.step or 1))):
+                raise ValueError("integer needs whole numbers for low, high and step, and no unit")
         return self
 
     @property
@@ -105,8 +119,26 @@ class Parameter(Section):
         assert self.low is not None
         assert self.high is not None
         if self.integer:
-            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
+            return trial.suggest_int(self.name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
+
+    def can_be(self, value: Any) -> bool:
+        """Whether it ever has a value."""
+        if self.choices:
+            return value in self.labels
+        return isinstance(value, int | float) and (self.low or 0.0) <= value <= (self.high or 0.0)
+
+    def samples(self) -> list[Any]:
+        """Values to check: all choices, or both ends of the range and a number between that is not whole."""
+        if self.choices:
+            return self.labels
+        assert self.low is not None
+        assert self.high is not None
+        if self.integer:
+            return [int(self.low), int(self.high)]
+        half = math.floor(self.low) + 0.5
+        between = half if self.low < half < self.high else (self.low + self.high) / 2
+        return [self.low, between if self.step is None else min(self.low + self.step, self.high), self.high]
 
     def place(self, value: Any) -> float:
         """Where a value lies between the ends of the range, in [0, 1]; choices at even distances."""
@@ -154,14 +186,19 @@ class Space(Section):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Space:
-        known: set[str] = set()
+        known: dict[str, Parameter] = {}
         for parameter in self.parameters:
             if parameter.name in known:
                 raise ValueError(f"{parameter.name!r} is declared twice: give one of them another name")
-            unknown = {name for case in parameter.when for name in case} - known
+            unknown = {name for case in parameter.when for name in case} - known.keys()
             if unknown:
                 raise ValueError(f"{parameter.name!r} depends on {sorted(unknown)}, which must be declared above it")
-            known.add(parameter.name)
+            for case in parameter.when:
+                for name, wanted in case.items():
+                    never = [value for value in wanted if not known[name].can_be(value)]
+                    if never:
+                        raise ValueError(f"{parameter.name!r} is for {name}={never[0]}, which {name} never is")
+            known[parameter.name] = parameter
         return self
 
     def suggest(self, trial: Suggest) -> dict[str, Any]:
@@ -194,25 +231,32 @@ class Space(Section):
         return {p.name: chosen[p.name] for p in self.parameters if p.name in chosen and len(p.choices) != 1}
 
     def of_heads(self, heads: Iterable[str]) -> Space:
-        """Without the parameters of heads that a model lacks."""
+        """Without the parameters of heads that a model lacks, and those that depend on them alone."""
         present = {None, *heads}
-        return Space(parameters=tuple(p for p in self.parameters if p.head in present))
+        kept: dict[str, Parameter] = {}
+        for parameter in self.parameters:
+            cases = tuple(case for case in parameter.when if case.keys() <= kept.keys())
+            if parameter.head in present and (cases or not parameter.when):
+                kept[parameter.name] = parameter.model_copy(update={"when": cases})
+        return self.model_copy(update={"parameters": tuple(kept.values())})
 
     def narrowed(self, name: str, allowed: Collection[Any]) -> Space:
         """The same with only some of the choices of a parameter.
 
         Raises:
-            UserError: it has no such choice.
+            UserError: it has no such parameter or choice.
         """
         found = [p for p in self.parameters if p.name == name]
-        known = found[0].choices if found else ()
+        if not found:
+            raise UserError(f"This search space does not ask for {name}, so that there is nothing to choose from.")
+        known = found[0].choices
         for choice in allowed:
             if choice not in known:
                 raise unknown_name(f"choice of {name} in this search space", str(choice), map(str, known))
         chosen = tuple(choice for choice in known if choice in set(allowed))
-        return Space(
-            parameters=tuple(p.model_copy(update={"choices": chosen}) if p.name == name else p for p in self.parameters)
-        )
+        parameters = (p.model_copy(update={"choices": chosen}) if p.name == name else p for p in self.parameters)
+        # Not checked anew: conditions may name the other choices.
+        return self.model_copy(update={"parameters": tuple(parameters)})
 
     def check(self, config: Config, section: str | None = None) -> None:
         """Refuse settings that do not exist, and bounds and choices that cannot be set.
@@ -227,14 +271,20 @@ class Space(Section):
         leaves = flat(config)
         for parameter in self.parameters:
             if parameter.key not in leaves:
-                raise unknown_name("setting in the search space", parameter.key, leaves)
+                near = difflib.get_close_matches(parameter.key, leaves, n=1)
+                hint = f", did you mean {near[0]!r}?" if near else "; `linegroup train --show-config` has all."
+                raise UserError(f"The search space has {parameter.key!r}, which is no setting{hint}")
             if section is not None and parameter.key.split(".")[0] != section:
                 raise UserError(f"The search space has {parameter.key}; only {section}.* can be searched here.")
             if parameter.unit is not None and not isinstance(leaves.get(parameter.unit), int | float):
                 raise UserError(f"The unit of {parameter.name}, {parameter.unit}, is no setting that is a number.")
-            for value in parameter.choices or (parameter.low, parameter.high):
-                if parameter.unit is None:
-                    change(config, {parameter.key: int(value) if parameter.integer else value})
+            for value in parameter.samples():
+                try:
+                    change(config, {parameter.key: parameter.setting(value, leaves)})
+                except UserError as error:
+                    whole = "valid integer" in str(error) and not parameter.choices
+                    hint = ": say integer: true" if whole else ""
+                    raise UserError(f"{str(error).rstrip('.')}{hint}.") from None
 
     def _active(self, chosen: Values) -> Iterable[Parameter]:
         """Those whose condition holds, while `chosen` is being filled."""
@@ -276,10 +326,21 @@ def load_space(name: str | Path) -> Space:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"Cannot read the search space {path}: {plainly(error)}.") from None
+    if not isinstance(tree, dict) or not isinstance(tree.get("parameters"), list):
+        raise UserError(
+            f"{path} must hold a list of `parameters` (see docs/tuning.md); it is empty, or something else."
+        )
+    for number, parameter in enumerate(tree["parameters"], 1):
+        _checked(Parameter, parameter, f"{path}, parameter {number}", Parameter(key="any", choices=(0,)))
+    return _checked(Space, tree, str(path), Space(parameters=()))
+
+
+def _checked(kind: type[T], tree: Any, where: str, known: Section) -> T:
     try:
-        return Space.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{path}: {explain_settings(error, Space(parameters=()))}") from None
+        said = explain_settings(error, known).replace("Value error, ", "").removeprefix(": ")
+        raise UserError(f"{where}: {said}") from None
 
 
 def _label(choice: Any) -> Any:

@@ -26,10 +26,10 @@ def trials_csv(trials: Sequence[Trial]) -> str:
     return stream.getvalue()
 
 
-def plain(tree: Any) -> Any:
+def finite(tree: Any) -> Any:
     """Plain data with null in place of NaN and infinite numbers."""
     if isinstance(tree, Mapping):
-        return {key: plain(value) for key, value in tree.items()}
+        return {key: finite(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [plain(value) for value in tree]
+        return [finite(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree

@@ -79,7 +79,7 @@ def test_flags_win_over_the_recipe(shards, tmp_path, score):
     ("recipe", "words", "expected"),
     [
         (None, ["--data", "nowhere"], "nowhere"),
-        ("datum: x", [], "mapping of model, data"),
+        ("datum: x", [], "mapping of model, data, split, limit, device, out, overrides; got datum"),
         ("[1, 2]", [], "mapping of model, data"),
         ("a: [", [], "mine.yaml"),
     ],
@@ -106,9 +106,16 @@ def test_every_recipe_is_one():
         elif path.stem == "predict":
             load_predict_job(path, {})
         elif path.stem == "evaluate":
-            assert tree.keys() <= {"model", "data", "split", "limit", "device", "out", "overrides"}
+            assert runpy.run_path(str(ROOT / "jobs" / "score_model.py"))["parse"](["--config", str(path)]) == tree
         else:
             load_config(path)
+
+
+def test_promote_model_takes_how_the_truth_is_drawn(tmp_path):
+    parse = runpy.run_path(str(ROOT / "jobs" / "promote_model.py"))["parse"]
+    flags = vars(parse(["--version", "1", "--data", "x", "--set", "data.thickness=2", "--set", "data.category=line"]))
+    job = load_promotion(flags.pop("config"), flags.pop("rule"), {k: v for k, v in flags.items() if k != "by"})
+    assert job.overrides == ("data.thickness=2", "data.category=line")
 
 
 def test_predict_folder_prints_one_json_line(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -57,16 +56,6 @@ print(json.dumps({"run_id": tracker.run_id, "artifact": artifact.version, "versi
 """
 
 
-def free_port() -> int:
-    """One that Ray's workers would not take."""
-    while True:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-        if not 10002 <= port <= 19999:
-            return port
-
-
 def is_up(uri: str) -> bool:
     try:
         with urllib.request.urlopen(f"{uri}/health", timeout=5) as reply:
@@ -76,10 +65,11 @@ def is_up(uri: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server(tmp_path_factory, free_ports):
     """Address of a server of our own, as docs/cluster.md starts it, with SQLite in PostgreSQL's place."""
     home = tmp_path_factory.mktemp("mlflow")
-    uri = f"http://127.0.0.1:{free_port()}"
+    (port,) = free_ports(1)
+    uri = f"http://127.0.0.1:{port}"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{home}/mlflow.db",
@@ -87,7 +77,7 @@ def server(tmp_path_factory):
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    command = [str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", uri.rpartition(":")[2], "--workers", "2"]
+    command = [str(BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             command, env=environment, cwd=home, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -22,12 +22,6 @@ START_S = 900.0
 COMMAND = "from linegroup.cli import main; main()"
 
 
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return trial.getsockname()[1]
-
-
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("API_", "MODEL_"))}
     return subprocess.run(
@@ -69,13 +63,13 @@ def test_taken_port_is_named(tmp_path, monkeypatch):
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_served_and_ended_while_it_works(tmp_path, monkeypatch):
+def test_served_and_ended_while_it_works(tmp_path, monkeypatch, free_ports):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     config = Config(model=ModelConfig(width=8, depth=2, emb_dim=4, heads=("embedding", "foreground")))
     grouping = GroupingConfig(method="dbscan", candidates="non_white")
     save_artifact(tmp_path / "model", LineModel(config.model), config, grouping, {}, "tiny")
-    port = free_port()
+    (port,) = free_ports(1)
     address = f"http://127.0.0.1:{port}"
     said = tmp_path / "stderr"
     with said.open("wb") as log:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from sqlalchemy.engine import make_url
 
 from linegroup.config import load_config
 
@@ -150,6 +151,26 @@ def test_the_submitted_job_is_one():
     assert tree["spec"]["shutdownAfterJobFinishes"] is True
 
 
+def test_who_trains_on_the_charts_of_the_walk_names_charts_to_validate_on():
+    """Step 7 makes training charts without a val split."""
+    walk = (ROOT / "docs" / "cluster.md").read_text()
+    assert "--val-fraction 0 --out /shared/shards" in walk
+    files = ("docs/cluster.md", "docs/tuning.md", "tune/recipes/cluster.yaml", "jobs/recipes/cluster.yaml")
+    for name in files:
+        text = (ROOT / name).read_text()
+        assert text.count("data.train=/shared/shards data.val=/shared/validation") == text.count("data.train=/shared/")
+        assert "data.train=/shared/shards" in text
+
+
+def test_what_computes_in_its_driver_is_given_cpus():
+    """The head has none for tasks."""
+    text = (ROOT / "docs" / "cluster.md").read_text().replace("\\\n", " ")
+    commands = [line for line in text.splitlines() if line.startswith("ray job submit")]
+    for word in ("tune training", "promote_model.py"):
+        (command,) = [line for line in commands if word in line]
+        assert "--entrypoint-num-cpus 4 -- " in command
+
+
 def test_mlflow_service_is_what_pods_call():
     documents = list(yaml.safe_load_all((KUBERAY / "mlflow.yaml").read_text()))
     deployment, service = documents
@@ -163,6 +184,16 @@ def test_mlflow_service_is_what_pods_call():
     assert uri.removeprefix("http://") in allowed.split(",")
     assert container["envFrom"] == [{"secretRef": {"name": "linegroup-mlflow"}}]
     assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("path", [*FILES, ROOT / "docs" / "cluster.md"], ids=lambda path: path.name)
+def test_the_database_is_spoken_to_by_the_driver_that_is_installed(path):
+    """SQLAlchemy takes another one for `postgresql://`, and the server does not start."""
+    text = path.read_text()
+    uris = re.findall(r"postgresql[+\w]*://", text)
+    assert uris or path.name not in ("cluster.md", "mlflow.yaml")
+    assert {make_url(f"{uri}/mlflow").get_driver_name() for uri in uris} <= {"psycopg2"}
+    assert set(re.findall(r"(?<!\+)\bpsycopg[\w-]*", text)) <= {"psycopg2-binary"}
 
 
 def test_every_shipped_yaml_is_loaded_by_a_test():

@@ -2,10 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from linegroup.cli.promote import show_comparison
 from linegroup.comparison import CANDIDATE, CHAMPION, Comparison, Frozen, open_frozen, together
 from linegroup.config import DataConfig
 from linegroup.errors import UserError
@@ -157,6 +159,29 @@ def test_the_table_shows_what_the_gate_judged():
     assert comparison.tag_level(gate.metrics, 0.95, 30) == pytest.approx(together(0.95, 6))
 
 
+@pytest.mark.parametrize("columns", ["80", "50"])
+def test_no_number_of_the_table_is_cut(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    comparison = compared([-0.05] * 100, tags=lambda number: ("a_rather_long_name", "odd" if number % 2 else "[b]"))
+    gate = GateConfig(metrics=("ari", "crossing_recall"))
+    show_comparison(comparison, gate)
+    shown = capsys.readouterr().out
+    tree = comparison.to_json(gate.metrics)
+    entries = [tree["overall"], *tree["tags"].values()]
+    for entry in (entry[metric] for entry in entries for metric in gate.metrics):
+        for key in ("gain", "low", "high"):
+            assert f"{entry[key]:+.3f}" in shown
+        assert f"{entry['candidate']:.3f}" in shown
+    assert "[b]" in shown
+    assert "Intervals: 95 %; of tags 99.17 % each, because 6 are judged" in shown
+
+
+def test_one_score_needs_no_brackets():
+    assert GateConfig.model_validate({"metrics": "ari"}).metrics == ("ari",)
+    with pytest.raises(ValueError, match="Unknown score 'arri'"):
+        GateConfig.model_validate({"metrics": "arri"})
+
+
 def test_the_record_is_plain_and_whole():
     tree = compared([-0.05] * 40, tags=lambda number: ("scan",)).to_json(("ari", "pq"))
     assert json.loads(json.dumps(tree, allow_nan=False)) == tree
@@ -172,6 +197,13 @@ def test_together():
     assert together(0.95, 1) == pytest.approx(0.95)
     assert together(0.95, 10) == pytest.approx(0.995)
     assert together(0.95, 0) == pytest.approx(0.95)
+
+
+def test_documents_are_counted_before_anything_is_scored(tmp_path, make_shard_folder):
+    samples = [replace(random_sample(seed, (20, 30), 1), id=seed, group=f"g{seed // 3}") for seed in range(9)]
+    frozen = open_frozen(str(make_shard_folder(tmp_path / "shards", {"val": samples})))
+    assert (len(frozen.numbers), frozen.documents) == (9, 3)
+    assert open_frozen("synth:validation", limit=3).documents == 3
 
 
 def test_generated_charts_are_frozen_by_their_numbers():

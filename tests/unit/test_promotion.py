@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from linegroup import promotion
-from linegroup.config import GroupingConfig, load_config
+from linegroup.config import GroupingConfig, TrackingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.model import LineModel
 from linegroup.promotion import PROMOTED, ROLLED_BACK, history, holders, load_promotion, promote_model, rollback
@@ -137,6 +137,25 @@ def test_a_damaged_model_is_not_promoted(versions, shards):
     assert history("linegroup") == []
 
 
+def test_a_champion_that_is_damaged_says_the_way_out(versions, shards):
+    registry.promote("linegroup", "1")
+    (registry.resolve_model("models:/linegroup/1") / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"weights.*models:/linegroup/1, the model in use.*--no-gate REASON"):
+        ask("2", shards)
+    # A candidate that is damaged, too, is not helped by that.
+    (registry.resolve_model("models:/linegroup/2") / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="weights") as error:
+        ask("2", shards)
+    assert "--no-gate" not in str(error.value)
+
+
+def test_too_few_charts_are_noticed_before_they_are_scored(versions, shards, monkeypatch):
+    job = {"version": "1", "data": str(shards)}
+    monkeypatch.setattr(promotion, "compare_models", lambda *_, **__: pytest.fail("they were scored"))
+    with pytest.raises(UserError, match=r"charts of 8 documents.* fewer than 30.*gate\.pictures"):
+        promote_model(load_promotion(None, (), job))
+
+
 def test_a_lost_model_is_not_rolled_back_to(versions):
     for version in "12":
         promote_model(load_promotion(None, (), {"version": version, "no_gate": "x"}))
@@ -187,10 +206,56 @@ def entry(version, before, action=PROMOTED):
         # Moved by hand, in the web page of MLflow.
         ([entry("1", None)], "7", ["1", "7"]),
         ([entry("1", None), entry("9", "7")], "9", ["1", "7", "9"]),
+        # Nothing had the alias before: 1 was noted and never had it, or it was taken away by hand.
+        ([entry("1", None), entry("2", None)], "2", ["2"]),
+        ([entry("1", None), entry("2", "1"), entry("3", None), entry("4", "3")], "4", ["3", "4"]),
     ],
 )
 def test_who_had_the_alias(entries, current, expected):
     assert holders(entries, current) == expected
+
+
+@pytest.mark.parametrize("alias", ["v1", "V22", "latest", "Latest", "in use", "", "a/b"])
+def test_aliases_that_mlflow_refuses(versions, alias):
+    for act in (
+        lambda: load_promotion(None, (), {"version": "1", "no_gate": "x", "alias": alias}),
+        lambda: registry.promote("linegroup", "1", alias, entry=entry("1", None)),
+    ):
+        with pytest.raises(UserError, match="An alias is named with letters"):
+            act()
+    assert registry.entries("linegroup") == []
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_note_of_a_promotion_goes_with_it(versions, monkeypatch, moved):
+    """Unless the alias has moved, whatever the server said."""
+    from mlflow import MlflowClient
+
+    honest = MlflowClient.set_registered_model_alias
+
+    def failing(self, *arguments):
+        if moved:
+            honest(self, *arguments)
+        raise OSError("the line is dead")
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", failing)
+    with pytest.raises(UserError, match="the line is dead"):
+        promote_model(load_promotion(None, (), {"version": "1", "no_gate": "x"}))
+    assert [noted["version"] for noted in history("linegroup")] == (["1"] if moved else [])
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", '{"version": "1", "action": "promote", "before": null}'])
+def test_notes_of_others_are_left_out(versions, caplog, text):
+    from linegroup.training.mlflow_access import open_client, quiet_environment, tracking_uri
+
+    for version in "12":
+        promote_model(load_promotion(None, (), {"version": version, "no_gate": "x"}))
+    with quiet_environment():
+        client = open_client(tracking_uri(TrackingConfig()))
+        client.set_model_version_tag("linegroup", "2", "promotion.mine", text)
+    assert [noted["version"] for noted in history("linegroup")] == ["1", "2"]
+    assert "promotion.mine of linegroup version 2" in caplog.text
+    assert rollback("linegroup")["version"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,22 @@ def test_a_space_is_read_once(planned, tmp_path, monkeypatch):
         planned("search.grouping_space=mine.yaml")
 
 
+def test_two_searches_do_not_share_a_folder(planned, monkeypatch):
+    from linegroup.distributed import search
+
+    plan = planned()
+
+    def meanwhile(_plan):
+        with pytest.raises(UserError, match="Another job is writing into"):
+            search.search_method(plan)
+        return "the first"
+
+    monkeypatch.setattr(search, "_search", meanwhile)
+    assert search.search_method(plan) == "the first"
+    monkeypatch.setattr(search, "_search", lambda _plan: "later")
+    assert search.search_method(plan) == "later"
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

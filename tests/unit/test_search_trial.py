@@ -16,7 +16,7 @@ from linegroup.training.run_file import run_of
 from linegroup.training.tracking import start_tracker
 from linegroup.tuning.judging import Judge
 from linegroup.tuning.plans import SearchPlan, load_search, plan_search
-from linegroup.tuning.tables import plain
+from linegroup.tuning.tables import finite
 from linegroup.tuning.trials import Trial
 
 
@@ -188,7 +188,7 @@ def test_trainings_are_told_in_the_order_in_which_they_began(plan):
 
 
 def test_nan_is_null_in_json():
-    assert plain({"a": (1.0, math.nan), "b": [math.inf, {"c": -math.inf}]}) == {
+    assert finite({"a": (1.0, math.nan), "b": [math.inf, {"c": -math.inf}]}) == {
         "a": [1.0, None],
         "b": [None, {"c": None}],
     }

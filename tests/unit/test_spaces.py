@@ -28,6 +28,9 @@ SMALL = space(
 )
 
 
+METHOD = {"key": "grouping.method", "choices": ["dbscan", "margin"]}
+
+
 @pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_spaces_fit_the_configuration(name):
     found = load_space(name)
@@ -91,6 +94,15 @@ def test_the_nearest_point_to_a_configuration():
         ([{"key": "grouping.eps", "choices": [1]}, {"key": "grouping.eps", "choices": [2]}], "declared twice"),
         ([{"key": "grouping.eps", "choices": [1], "when": {"grouping.method": "link"}}], "must be declared above"),
         ([{"key": "grouping.eps", "lower": 1, "high": 2}], "lower"),
+        ([{"key": "grouping.eps", "lo": 1, "high": 2}], r"parameter 1: unknown key 'lo', did you mean 'low'"),
+        ([{"key": "grouping.eps", "low": 1, "high": 2, "step": -1}], "step: Input should be greater than 0"),
+        ([{"key": "grouping.min_pixels", "low": 5, "high": 9, "integer": True, "step": 1.5}], "whole numbers"),
+        ([{"key": "grouping.eps", "low": 1, "high": 9, "integer": True, "unit": "loss.delta_d"}], "no unit"),
+        ([{"key": "grouping.eps", "choices": [1], "head": "foregruond"}], "head: Unknown head .* mean 'foreground'"),
+        (
+            [METHOD, {"key": "grouping.eps", "choices": [1], "when": {"grouping.method": ["dbscan", "dbscn"]}}],
+            "is for grouping.method=dbscn, which grouping.method never is",
+        ),
     ],
 )
 def test_spaces_that_make_no_sense(tmp_path, parameters, said):
@@ -109,11 +121,40 @@ def test_spaces_that_make_no_sense(tmp_path, parameters, said):
         ({"key": "grouping.eps", "low": -1, "high": 1}, "greater than 0"),
         ({"key": "grouping.eps", "low": 0.1, "high": 1, "unit": "grouping.noise"}, "no setting that is a number"),
         ({"key": "training.lr", "low": 0.1, "high": 1}, r"only grouping\.\*"),
+        ({"key": "grouping.min_pixels", "low": 5, "high": 80}, "valid integer.*: say integer: true"),
+        ({"key": "grouping.min_pixels", "low": 5, "high": 80, "step": 2.5}, "say integer: true"),
+        ({"key": "grouping.eps", "low": -0.1, "high": 1, "unit": "loss.delta_d"}, r"eps=-0\.2.*greater than 0"),
+        ({"key": "zzz", "low": 1, "high": 2}, "no setting; `linegroup train --show-config` has all"),
     ],
 )
 def test_spaces_that_do_not_fit(parameter, said):
     with pytest.raises(UserError, match=said):
         space(parameter).check(CONFIG, "grouping")
+
+
+def test_whole_numbers_in_steps():
+    one = space({"key": "grouping.min_pixels", "low": 5, "high": 45, "integer": True, "step": 10})
+    one.check(CONFIG, "grouping")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    assert {one.suggest(study.ask())["grouping.min_pixels"] for _ in range(60)} == {5, 15, 25, 35, 45}
+    assert distribution(one.parameters[0]) == optuna.distributions.IntDistribution(5, 45, step=10)
+    assert one.values({"grouping.min_pixels": 22}, CONFIG) == {"grouping.min_pixels": 25}
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "parameters: {a: 1}"])
+def test_a_file_that_is_no_space(tmp_path, text):
+    (tmp_path / "space.yaml").write_text(text)
+    with pytest.raises(UserError, match="must hold a list of `parameters`"):
+        load_space(tmp_path / "space.yaml")
+
+
+def test_what_depends_on_a_head_goes_with_it():
+    both = space(
+        {"key": "grouping.candidates", "choices": ["model", "non_background"], "head": "foreground"},
+        {"key": "grouping.foreground_threshold", "low": 0.1, "high": 0.9, "when": {"grouping.candidates": "model"}},
+    )
+    assert both.of_heads(["embedding"]).parameters == ()
+    assert both.of_heads(["foreground"]) == both
 
 
 def test_unknown_space_names_the_packaged_ones():
@@ -131,6 +172,8 @@ def test_narrowed_to_some_methods():
     assert SMALL.narrowed("grouping.method", ["margin"]).parameters[0].choices == ("margin",)
     with pytest.raises(UserError, match="dbscan, margin"):
         SMALL.narrowed("grouping.method", ["link"])
+    with pytest.raises(UserError, match=r"does not ask for grouping\.method"):
+        space({"key": "grouping.eps", "low": 0.1, "high": 1.0}).narrowed("grouping.method", ["link"])
 
 
 def test_places_lie_between_the_ends():
@@ -146,7 +189,7 @@ def test_what_mattered_is_found():
     one = space(
         {"key": "grouping.eps", "low": 0.1, "high": 1.0},
         {"key": "grouping.min_samples", "low": 0.001, "high": 0.1, "log": True},
-        {"key": "grouping.margin", "low": 0.1, "high": 1.0, "when": {"grouping.eps": -1.0}},
+        {"key": "grouping.margin", "low": 0.1, "high": 1.0, "when": {"grouping.eps": 1.0}},
     )
     trials = []
     for number in range(60):

@@ -1,3 +1,4 @@
+import importlib
 import json
 import logging
 import math
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from linegroup.cli import app
 from linegroup.config import GroupingConfig, TrackingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.model import LineModel
 from linegroup.training import mlflow_access, registry, tracking
 from linegroup.training.artifact import Artifact, save_artifact
 from linegroup.training.code_version import git_commit
+from linegroup.training.loop import TrainResult
 
 CONFIG = load_config(None, ["model.width=4", "model.depth=1"])
 
@@ -341,6 +345,9 @@ def test_runs_of_another_server_are_left_alone(where, tmp_path):
         ("https://ada:p@w@host/x@y", "https://host/x@y"),
         ("sqlite:////tmp/a@b.db", "sqlite:////tmp/a@b.db"),
         ("http://host:5000", "http://host:5000"),
+        ("http://host:5000/x@y", "http://host:5000/x@y"),
+        ("postgresql://ada:pw/pw@host/mlflow", "postgresql://host/mlflow"),
+        ("postgresql://host/mlflow?user=ada&password=pw", "postgresql://host/mlflow?user=ada&password=***"),
     ],
 )
 def test_addresses_are_kept_without_passwords(tmp_path, uri, shown):
@@ -352,6 +359,38 @@ def test_addresses_are_kept_without_passwords(tmp_path, uri, shown):
     assert tracking.run_file.run_of(tmp_path, "http://elsewhere") is None
 
 
+def test_errors_and_warnings_are_without_passwords(tmp_path, monkeypatch, caplog):
+    """MLflow's and SQLAlchemy's own messages name the address as it was given."""
+
+    def refuse(uri):
+        raise OSError(f"API request to {uri}/api failed, password=hunter2secret&x=1.\nmore")
+
+    monkeypatch.setattr(tracking, "open_client", refuse)
+    monkeypatch.setattr(registry, "open_client", refuse)
+    where = TrackingConfig(uri="http://ada:hunter2secret@127.0.0.1:9")
+    for call in (lambda: registry.list_models(where), lambda: tracking.initialise(where)):
+        with pytest.raises(UserError, match=r"API request to http://127\.0\.0\.1:9/api failed") as error:
+            call()
+        assert "hunter2" not in str(error.value)
+    tracking.attach(where, "0" * 32)
+    tracking.run_file.write(tmp_path, where.uri, key="k", run_id="r")
+    tracking.end_run(where, tmp_path, "KILLED")
+    assert len(caplog.records) == 2
+    assert "hunter2" not in caplog.text
+
+
+def test_train_shows_where_its_run_is_without_the_password(tmp_path, monkeypatch):
+    command = importlib.import_module("linegroup.cli.train")
+    made = TrainResult(artifact=tmp_path, steps=1, metrics={}, resumed_from=None, skipped=0, run_id="r")
+    monkeypatch.setattr(command, "plan", lambda _settings: [])
+    monkeypatch.setattr(command, "_train", lambda _settings: made)
+    for more in ([], ["--json"]):
+        answer = CliRunner().invoke(app, ["train", "tracking.uri=postgresql://ada:hunter2secret@host/ml", *more])
+        assert answer.exit_code == 0, answer.output
+        assert "postgresql://host/ml" in answer.stdout
+        assert "hunter2" not in answer.output
+
+
 def test_a_folder_whose_run_is_gone_is_registered_through_a_new_one(where, tmp_path):
     run_id, made = run_with_model(where, tmp_path)
     client(where).delete_run(run_id)
@@ -359,6 +398,13 @@ def test_a_folder_whose_run_is_gone_is_registered_through_a_new_one(where, tmp_p
     lost = artifact(tmp_path / "lost" / "artifact")
     tracking.run_file.write(tmp_path / "lost", mlflow_access.tracking_uri(where), run_id="0" * 32)
     assert registry.register(str(lost.path))["version"] == "2"
+
+
+def test_a_registered_folder_is_listed_with_its_scores(where, tmp_path):
+    registry.register(str(artifact(tmp_path / "elsewhere").path))
+    (listed,) = registry.list_models()
+    assert listed["metrics"] == {"best_val_ari": 0.5}
+    assert "0.500" in CliRunner().invoke(app, ["models", "list"]).stdout
 
 
 def test_all_models_are_listed(where, monkeypatch):

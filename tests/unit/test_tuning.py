@@ -16,6 +16,7 @@ from linegroup.config import Config, DataConfig, GroupingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.grouping import group_image
 from linegroup.metrics import score
+from linegroup.metrics.paired import paired_gain
 from linegroup.model import LineModel
 from linegroup.predict import Predictor
 from linegroup.sample import Maps
@@ -168,7 +169,7 @@ def test_grouping_again_equals_grouping_anew(charts, seed):
         settings = space.settings(space.suggest(study.ask()), CONFIG)
         config = CONFIG.grouping.changed({key.removeprefix("grouping."): value for key, value in settings.items()})
         field, groups = group_image(pixels, maps, config)
-        np.testing.assert_array_equal(grouper.labels(config), field.label_image(groups.labels))
+        np.testing.assert_array_equal(grouper.labels(config), groups.image(field))
 
 
 def test_when_a_trial_is_is_behind():
@@ -182,6 +183,41 @@ def test_when_a_trial_is_is_behind():
     # Behind on average, but by less than charts differ.
     assert not is_behind([1.0, 0.3, 0.8, 1.0, 0.7], best, 2.0)
     assert is_behind([0.89, 0.79, 0.69, 0.89, 0.79], best, 2.0), "a little behind on every chart"
+
+
+def test_charts_of_one_document_are_one_draw():
+    """Three documents of six charts, two of them a little behind: the charts alone would be sure of it."""
+    documents = np.repeat(["a", "b", "c"], 6).tolist()
+    best, scores = [0.9] * 18, [0.89] * 6 + [0.85] * 6 + [0.91] * 6
+    assert is_behind(scores, best, 1.5)
+    assert not is_behind(scores, best, 1.5, documents)
+    assert is_behind(scores, best, 0.0, documents)
+    assert not is_behind(scores[:6], best, 1.0, documents), "one document says nothing"
+    rng = np.random.default_rng(0)
+    behind = rng.normal(0.01, 0.05, 25)
+    alone = behind.std(ddof=1) / 5
+    for errors in (0.99, 1.01):
+        assert is_behind(-behind, np.zeros(25), errors * behind.mean() / alone) == (errors < 1)
+
+
+def test_the_search_and_its_gain_go_by_document(model, tmp_path, make_shard_folder, monkeypatch):
+    samples = [replace(random_sample(seed, SIZE, 3), group=f"document {seed % 4}") for seed in range(1, 9)]
+    shards = make_shard_folder(tmp_path / "shards", {"val": samples})
+    seen = {}
+
+    def noted(name, function):
+        def call(*given, **named):
+            seen[name] = named["groups"]
+            return function(*given, **named)
+
+        monkeypatch.setattr(tuning_module, name, call)
+
+    noted("search_grouping", search_grouping)
+    noted("paired_gain", paired_gain)
+    tuning = tune_grouping(str(model), shards, tmp_path / "out", SETTINGS)
+    assert (tuning.tuned.charts, tuning.held.charts) == (4, 4)
+    assert [len(set(seen[name])) for name in ("search_grouping", "paired_gain")] == [2, 2]
+    assert not set(seen["search_grouping"]) & set(seen["paired_gain"])
 
 
 def test_where_trials_are_looked_at():
@@ -349,6 +385,16 @@ def test_the_command(shards, model, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert "held out: 3 charts" in shown.stdout
     assert str(tmp_path / "out" / "artifact") in shown.stdout.replace("\n", "")
+
+
+def test_trials_that_failed_are_counted(shards, model, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text("parameters:\n  - {key: grouping.candidates, choices: [mdoel]}\n")
+    command = ["tune", "grouping", "-m", str(model), "--data", str(shards), "--out", str(tmp_path / "out")]
+    shown = CliRunner().invoke(app, [*command, "--trials", "3", "--workers", "1", "--space", str(space)])
+    assert shown.exit_code == 0, shown.output
+    assert "2 of 3 trials failed, the first because: " in shown.stderr
+    assert "mdoel" in shown.stderr
 
 
 def test_defaults_are_one(model):
