@@ -50,7 +50,7 @@ benchmarks: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "linegroup needs Python 3.11 or newer; say make PYTHON=/path/to/python3.11"; exit 2; }
-	@echo "Setting up $(VENV) (once; about two minutes)"
+	@echo "Setting up $(VENV) (once; 2.7 GB, two to five minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 try:
@@ -15,6 +16,9 @@ try:
     COMPILES: bool = not config.DISABLE_JIT  # type: ignore[attr-defined]
 except ImportError:  # none for this platform, or a broken one
     COMPILES = False
+
+_KEPT: list[Any] = []
+"""Functions whose machine code is kept on disk."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -47,12 +51,28 @@ def inlined_freely(function: _Function) -> _Function:
     return _compile(function, {"forceinline": True, "fastmath": {"reassoc", "contract", "nsz", "nnan"}})
 
 
+def is_cold() -> bool:
+    """Whether no machine code of the functions imported so far is kept from an earlier run: the first call compiles."""
+    return COMPILES and not any(map(_is_kept, _KEPT))
+
+
+def _is_kept(made: Any) -> bool:
+    source = Path(made.py_func.__code__.co_filename)
+    try:
+        changed = source.stat().st_mtime
+        indices = Path(made.stats.cache_path).glob(f"{source.stem}.{made.py_func.__qualname__}-*.nbi")
+        return any(index.stat().st_mtime >= changed for index in indices)
+    except OSError:
+        return False
+
+
 def _compile(function: _Function, options: dict[str, Any]) -> _Function:
     if not COMPILES:
         return function
     made: Any
     try:
         made = njit(cache=True, nogil=True, **options)(function)
+        _KEPT.append(made)
     except RuntimeError:  # what numba raises where no folder can be written: read-only images, users without a home
         made = njit(nogil=True, **options)(function)
     return cast(_Function, made)

@@ -12,7 +12,14 @@ class UserError(ValueError):
     """Something the caller can mend: the message says what is wrong, where, and what to do.
 
     The command line prints the message alone and exits with 2; the server answers 4xx with it.
+
+    Attributes:
+        cause: The message without the file that it is of, where many files may have it in common; else "".
     """
+
+    def __init__(self, *words: object, cause: str = "") -> None:
+        super().__init__(*words)
+        self.cause = cause
 
 
 def plainly(error: Exception) -> str:

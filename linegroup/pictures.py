@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import itertools
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -21,6 +22,15 @@ Cell = tuple[str, Pixels]
 """Caption and picture `(h, w, 3) uint8`."""
 
 _GOLDEN = 0.618033988749895
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_DIGIT = 21
+"""Pixels that its digits are high at scale 1."""
+_PLACES = (0.5, 0.55, 0.45, 0.62, 0.38, 0.7, 0.3, 0.8, 0.2, 0.9, 0.1, 1.0, 0.0)
+"""Where along a line its number may stand, best first."""
+_MANY, _CROWD = 30, 300
+"""From so many lines on numbers are smaller; from so many on fewer places are tried."""
+_NUMBER = 50
+"""A number covers another one rather than this many times its area of lines."""
 _CAPTION = 22
 _GAP = 8
 
@@ -46,6 +56,63 @@ def overlay(pixels: Pixels, labels: NDArray[np.integer]) -> Pixels:
     shown = np.where(labels > 0, labels, fat)
     pale[shown > 0] = colours[shown[shown > 0]]
     return pale
+
+
+def numbered_overlay(pixels: Pixels, labels: NDArray[np.integer]) -> Pixels:
+    """The `overlay` with each line's number beside it in its colour, near its middle where there is room.
+
+    Lines without a pixel of their own in `labels` have no number.
+    """
+    shown = overlay(pixels, labels)
+    inked = np.flatnonzero(labels)
+    ids, counts = np.unique(labels.flat[inked], return_counts=True)
+    if not len(ids):
+        return shown
+    page = tuple(int(value) for value in np.median(shown[labels == 0], axis=0)) if (labels == 0).any() else (255,) * 3
+    colours = palette(int(ids[-1])).tolist()
+    # By line, and of each from left to right.
+    ys, xs = np.unravel_index(inked, labels.shape)
+    order = np.lexsort((xs, labels.flat[inked]))
+    scale, places = _text_scale(labels.shape, len(ids)), _PLACES if len(ids) < _CROWD else _PLACES[:3]
+    taken = (labels > 0).astype(np.uint8)
+    for k, pixels_of in zip(ids.tolist(), np.split(order, np.cumsum(counts)[:-1]), strict=True):
+        along = [pixels_of[round(place * (len(pixels_of) - 1))] for place in places]
+        box = _room(taken, [(int(xs[at]), int(ys[at])) for at in along], _text_size(str(k), scale))
+        taken[max(0, box[1]) : box[3], max(0, box[0]) : box[2]] = _NUMBER
+        where, thickness = (box[0] + 1, box[3] - 2), max(1, round(1.6 * scale))
+        for colour, width in ((page, thickness + 2), (tuple(colours[k - 1]), thickness)):
+            cv2.putText(shown, str(k), where, _FONT, scale, colour, width, cv2.LINE_AA)
+    return shown
+
+
+def _text_scale(shape: tuple[int, ...], lines: int) -> float:
+    """Digits as high as a small part of the picture, smaller where there are many lines, never below eight pixels."""
+    height = math.sqrt(shape[0] * shape[1]) / 36 * (1 if lines < _MANY else 0.7)
+    return max(8.0, height) / _DIGIT
+
+
+def _text_size(text: str, scale: float) -> tuple[int, int]:
+    """Width and height in pixels, with a margin for the outline."""
+    (width, height), _ = cv2.getTextSize(text, _FONT, scale, max(1, round(1.6 * scale)))
+    return width + 2, height + 3
+
+
+def _room(
+    taken: NDArray[np.uint8], points: Sequence[tuple[int, int]], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """The box `(left, top, right, bottom)` beside one of a line's points that covers least."""
+    (width, height), (rows, columns) = size, taken.shape
+    best, least = (0, 0, width, height), np.inf
+    for x, y in points:
+        middle, centre = x - width // 2, y - height // 2
+        for across, top in ((middle, y - height - 3), (middle, y + 4), (x + 4, centre), (x - width - 3, centre)):
+            left, upper = max(0, min(across, columns - width)), max(0, min(top, rows - height))
+            covered = int(taken[upper : upper + height, left : left + width].sum())
+            if covered < least:
+                best, least = (left, upper, left + width, upper + height), covered
+        if not least:
+            break
+    return best
 
 
 def contact_sheet(rows: Sequence[Sequence[Cell]], cell: tuple[int, int] = (300, 400)) -> Pixels:

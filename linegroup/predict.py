@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from linegroup import __version__
 from linegroup.backbones.folding import folded
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
-from linegroup.errors import UserError
+from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import group_field, make_field, needs_model
+from linegroup.grouping import CANDIDATES, GROUPERS, group_field, make_field, needs_model
 from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.interrupts import safe_point
 from linegroup.memory import keep_freed_memory
 from linegroup.model import LineModel, check_picture
-from linegroup.pictures import overlay
+from linegroup.pictures import numbered_overlay
 from linegroup.sample import Field, Groups, Maps
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, Artifact, is_artifact, load_artifact
 from linegroup.training.registry import resolve_model
@@ -132,6 +132,7 @@ class Predictor:
             reference = PRETRAINED if is_artifact(PRETRAINED_FOLDER) else NO_MODEL
         if reference == NO_MODEL:
             return cls.without_model(change_grouping(WITHOUT_MODEL, overrides))
+        change_grouping(GroupingConfig(), overrides)  # mistakes in them are told before a model is fetched and read
         artifact = load_artifact(resolve_model(reference, tracking or TrackingConfig()))
         return cls.of_artifact(artifact, name_of(reference), device, overrides)
 
@@ -201,13 +202,13 @@ class Predictor:
         image = ImageRecord(width=pixels.shape[1], height=pixels.shape[0])
         return Prediction(pixels, candidates, groups, image, self.grouping, self.record, timings)
 
-    def predict_file(self, path: Path) -> Prediction:
+    def predict_file(self, path: str | Path) -> Prediction:
         """The lines of a picture file.
 
         Raises:
             ImageError: the file is missing, damaged, too large or no picture.
         """
-        started = time.perf_counter()
+        started, path = time.perf_counter(), Path(path)
         return self._decoded(read_image(path), path.name, started)
 
     def predict_bytes(self, content: bytes, name: str = "") -> Prediction:
@@ -237,7 +238,16 @@ def change_grouping(grouping: GroupingConfig, overrides: Iterable[str]) -> Group
             f"Only settings of `grouping` can be changed here, for example grouping.eps=0.4; got {strange}."
         )
     changes = given.grouping.model_dump(exclude_unset=True)
-    return build_config({"grouping": {**grouping.model_dump(), **changes}}).grouping
+    changed = build_config({"grouping": {**grouping.model_dump(), **changes}}).grouping
+    _check_names(changed)
+    return changed
+
+
+def _check_names(grouping: GroupingConfig) -> None:
+    if grouping.method not in GROUPERS:
+        raise unknown_name("grouper", grouping.method, GROUPERS)
+    if grouping.candidates not in CANDIDATES:
+        raise unknown_name("candidate method", grouping.candidates, CANDIDATES)
 
 
 def write_prediction(
@@ -261,7 +271,7 @@ def write_prediction(
     paths = {"labels": out / f"{stem}{LABELS}", "overlay": out / f"{stem}{OVERLAY}", "json": out / f"{stem}{DOCUMENT}"}
     try:
         write_bytes(paths["labels"], encode_png(prediction.labels))
-        write_bytes(paths["overlay"], encode_png(overlay(prediction.pixels, prediction.labels)))
+        write_bytes(paths["overlay"], encode_png(numbered_overlay(prediction.pixels, prediction.labels)))
         write_text(paths["json"], to_json(document or prediction.document))
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

@@ -231,14 +231,15 @@ class Groups:
         labels: `(N,) int32` beside the field's positions; 0 = noise or none, 1..K = lines.
         scores: `(K,) float32` in [0, 1], share of each line's pixels that the grouper gave it itself, not as leftovers.
         shared: `(M, 2) int32`, further lines of pixels that lie on several: (pixel, line).
-        bridged: `(B, 3) int32`, pixels without ink in the narrow gaps of lines: (x, y, line); each once.
+        beside: `(B, 3) int32`, pixels that fill up lines and are no way of theirs: (x, y, line), each once, none with a
+            label. Those without ink in narrow gaps, and what of axes and grid shows at a line's edges.
         notes: What was done otherwise than asked, in words.
     """
 
     labels: NDArray[np.int32]
     scores: NDArray[np.float32]
     shared: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int32))
-    bridged: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
+    beside: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), dtype=np.int32))
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -266,7 +267,7 @@ class Groups:
     def image(self, candidates: Field) -> NDArray[np.uint16]:
         """`(height, width) uint16`, which line each pixel is of, 0 = none, narrow gaps filled."""
         image = candidates.label_image(self.labels)
-        x, y, line = self.bridged.T
+        x, y, line = self.beside.T
         image[y, x] = line
         return image
 

@@ -27,13 +27,25 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
 def start(
     context: typer.Context,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing of progress, only what goes wrong.")
     ] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_tell_version)
+    ] = False,
 ) -> None:
     r"""Pictures of lines go in; every line comes out as its own object: label image, JSON, overlay.
+
+    The lines of a picture, with the packaged model:
+      linegroup predict chart.png --out lines
 
     A look at generated charts, which training may use without end:
       linegroup synth preview
@@ -58,7 +70,7 @@ def version() -> None:
     typer.echo(__version__)
 
 
-for command in (shard, train, evaluate, predict, serve, convert, version):
+for command in (predict, shard, train, evaluate, serve, convert, version):
     app.command(help=help_of(command))(command)
 app.add_typer(synth, name="synth")
 app.add_typer(tune, name="tune")

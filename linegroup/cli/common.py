@@ -6,7 +6,8 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import IO, Annotated, Any
@@ -33,6 +34,8 @@ ModelOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, …")]
 
 SHOWN_FAILURES = 20
+LINE_EVERY = 10.0
+_log = logging.getLogger(__name__)
 _USERS_MISTAKES = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
@@ -65,9 +68,9 @@ def _exit_code(call: Callable[[], Any]) -> int:
     try:
         code = call()
     except typer.TyperException as error:
-        return _fail(f"{error.format_message().rstrip('.')}. See {_command_of(error)} --help.", 2)
+        return _fail(f"{_asked(error.format_message().rstrip('.') + '.')} See {_command_of(error)} --help.", 2)
     except UserError as error:
-        return _fail(str(error), 2)
+        return _fail(_asked(str(error)), 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}.", 2 if isinstance(error, _USERS_MISTAKES) else 1)
@@ -75,6 +78,11 @@ def _exit_code(call: Callable[[], Any]) -> int:
         code = INTERRUPTED
     # Commands return nothing; an integer is the code of `typer.Exit`, which typer also makes of an interrupt.
     return _fail("Interrupted.", code) if code == INTERRUPTED else code if isinstance(code, int) else 0
+
+
+def _asked(message: str) -> str:
+    """Without a full stop behind the question mark of a suggestion."""
+    return message.removesuffix(".") if message.endswith("?.") else message
 
 
 def _command_of(error: typer.TyperException) -> str:
@@ -97,14 +105,27 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def tell_failures(failed: Sequence[dict[str, str]], thing: str) -> None:
+def tell_failures(failed: Sequence[dict[str, str]], thing: str, causes: Mapping[str, str] | None = None) -> None:
     """What could not be done and why, on standard error: how many first, so that the last line is a reason.
 
     Args:
         failed: `input` and `error` of each.
         thing: What one of them is, `picture`.
+        causes: By input, what others may have in common with it: told once, with how many they are.
     """
     if not failed:
+        return
+    alike: dict[str, list[str]] = {}
+    for entry in failed:
+        if causes and causes.get(entry["input"]):
+            alike.setdefault(causes[entry["input"]], []).append(entry["input"])
+    alike = {cause: inputs for cause, inputs in alike.items() if len(inputs) > 1}
+    together = {name for inputs in alike.values() for name in inputs}
+    if together:
+        note(f"{counted(len(failed), thing)} could not be used:")
+        for cause, inputs in alike.items():
+            note(f"Left out: {counted(len(inputs), thing)}, such as {inputs[0]}: {cause}")
+        tell_failures([entry for entry in failed if entry["input"] not in together], f"other {thing}")
         return
     more = f"; the first {SHOWN_FAILURES} of them (--json lists all)" if len(failed) > SHOWN_FAILURES else ""
     note(f"{counted(len(failed), thing)} could not be used{more}:")
@@ -132,12 +153,29 @@ def output() -> Console:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, told how many of how many are done; nothing where that is no terminal."""
+    """A bar on standard error, told how many of how many are done; where that is no terminal, now and then a line."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(title)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _Lines:
+    """Progress for a log: a line where the last one is `LINE_EVERY` seconds ago and something is left to do."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if 0 < done < total and now - self._told >= LINE_EVERY:
+            self._told = now
+            _log.info("%s: %d of %d", self._title, done, total)
 
 
 def log_to_stderr(quiet: bool) -> None:

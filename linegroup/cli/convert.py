@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,6 +38,28 @@ if TYPE_CHECKING:
     from linegroup.vectors.export import Exporter, Picture
 
 DOCUMENT, PROJECTS = ".json", frozenset({".tar", ".zip"})
+
+TAKEN = "convert reads STEM.json of predict and WebPlotDigitizer projects (.tar, .zip)"
+
+_PICTURE = "a picture, in which `linegroup predict` finds lines"
+_STARTS = {
+    b"\x89PNG": _PICTURE,
+    b"\xff\xd8\xff": _PICTURE,
+    b"GIF8": _PICTURE,
+    b"BM": _PICTURE,
+    b"II*\0": _PICTURE,
+    b"MM\0*": _PICTURE,
+    b"RIFF": _PICTURE,
+    b"PAR1": "a Parquet file",
+}
+"""How files of other kinds begin."""
+
+_KEYS = {
+    ("shapes", "imagePath"): "a labelme file",
+    ("images", "annotations"): "COCO annotations, which `linegroup shard` reads",
+    ("type", "features"): "GeoJSON",
+}
+"""What stands in JSON files of other kinds."""
 
 
 def convert(
@@ -71,13 +93,18 @@ def convert(
     r"""Turn documents that `predict` wrote, and WebPlotDigitizer projects, into other files.
 
     Digitised projects become training data: their curves and pictures as COCO, then as shards. A project's own axes
-    calibrate its lines, unless --calibration says else. Files that were made of a document (STEM.tar, STEM.coco.json, …
-    beside STEM.json) are left aside. A file that cannot be used is named at the end and leaves nothing; the others are
-    done.
+    calibrate its lines, unless --calibration says else. Files that were made of documents (STEM.tar, STEM.coco.json, …
+    beside STEM.json; lines.coco.json beside others) are left aside. A file that cannot be used is named at the end and
+    leaves nothing; the others are done.
+
+    A calibration (axes.yaml) says what pixels mean by two points on each axis, from the top left pixel 0, 0:
+      x: {scale: date, points: [{pixel: [64, 430], value: 2020-01-01}, {pixel: [612, 430], value: 2024-01-01}]}
+      y: {points: [{pixel: [64, 430], value: 0}, {pixel: [64, 22], value: 10}]}
+    Scales: linear (the default), log10, ln, date. docs/export.md says how to find the pixels, and all else of formats.
 
     Examples:
       linegroup convert lines/chart.json --format csv,svg --out files
-      linegroup convert lines/ --format csv --together --calibration axes.json --sample step=0.5 --out files
+      linegroup convert lines/ --format csv --together --calibration axes.yaml --sample step=0.5 --out files
       linegroup convert projects/*.tar --format coco --together --out digitised
       linegroup shard --annotations digitised/lines.coco.json --images digitised --out shards
     """
@@ -98,6 +125,7 @@ def convert(
     named = [path for path in files if not together or _is_project(path)]
     stems = dict(zip(named, stems_of(named), strict=True))
     outcome = Outcome()
+    causes: dict[str, str] = {}
     pictures: dict[Path, Picture] = {}
     beside: dict[Path, bytes] = {}
     with progress_bar("Files") as show, interrupts_held():
@@ -109,6 +137,7 @@ def convert(
                 source = task.read(path, stems.get(path, "lines"))
             except UserError as error:
                 outcome.failed.append({"input": name, "error": plain(str(error))})
+                causes[name] = plain(error.cause)
                 continue
             written = {}
             if together:
@@ -135,7 +164,7 @@ def convert(
     for entry in outcome.done:
         for words in entry.get("left_out", ()):
             note(f"Left out: {entry['input']}: {words}")
-    tell_failures(outcome.failed, "document")
+    tell_failures(outcome.failed, "document", causes)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -246,13 +275,19 @@ def _expand(inputs: list[Path]) -> list[Path]:
 
 
 def _without_exports(files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The files to convert, and those that `predict` made of documents among them: STEM.tar beside STEM.json."""
+    """The files to convert, and those that were made of documents among them: STEM.tar beside STEM.json.
+
+    And what `convert --together` makes of all, lines.coco.json, beside anything else that is to be converted.
+    """
     from linegroup.picture_files import RESULTS
     from linegroup.vectors.export import EXPORTERS
 
     suffixes = {exporter.suffix for exporter in EXPORTERS.values()} - {DOCUMENT} | set(RESULTS)
     documents = [path for path in files if path.suffix == DOCUMENT]
     made = {document.with_name(document.stem + suffix) for document in documents for suffix in suffixes}
+    united = {"lines" + exporter.suffix for exporter in EXPORTERS.values() if exporter.together}
+    folders = {path.parent for path in files if path.name not in united and path not in made}
+    made |= {path for path in files if path.name in united and path.parent in folders}
     return [path for path in files if path not in made], [path for path in files if path in made]
 
 
@@ -280,6 +315,9 @@ def _read(path: Path, stem: str, images: Path | None, out: Path) -> tuple[Pictur
     try:
         document = from_json(content)
     except UserError as error:
+        other = _looks_like(content)
+        if other:
+            raise UserError(f"{path}: {TAKEN}; this looks like {other}.") from None
         raise UserError(f"{path}: {error}{_instead(content)}") from None
     source = (images or path.parent) / Path(document.image.name).name if document.image.name else None
     if source is None or not source.is_file():
@@ -287,14 +325,31 @@ def _read(path: Path, stem: str, images: Path | None, out: Path) -> tuple[Pictur
     return picture_at(document, source, out), ()
 
 
-def _instead(content: bytes) -> str:
-    """What to do about a JSON file that is no document but something known; "" for others."""
+def _looks_like(content: bytes) -> str:
+    """What a file is that is neither document nor project, and what it is for; "" for what is not known."""
+    for start, what in _STARTS.items():
+        if content.startswith(start):
+            return what
+    if b"<svg" in content[:2000]:
+        return "an SVG drawing"
+    tree = _tree(content)
+    if tree.get("schema") == "linegroup.calibration/1":
+        return "a calibration, which goes to --calibration"
+    return next((what for keys, what in _KEYS.items() if tree.keys() >= set(keys)), "")
+
+
+def _tree(content: bytes) -> dict[str, Any]:
+    """The mapping in a JSON file; nothing where it holds none."""
     try:
         tree = json.loads(content)
     except (ValueError, RecursionError):
-        return ""
-    if not isinstance(tree, dict):
-        return ""
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _instead(content: bytes) -> str:
+    """What to do about a JSON file that is no document but something known; "" for others."""
+    tree = _tree(content)
     if "datasetColl" in tree or "wpd" in tree:
         return (
             " It is the inner file of a WebPlotDigitizer project: give the .tar or .zip, which holds the picture, too."

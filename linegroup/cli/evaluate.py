@@ -42,7 +42,8 @@ def evaluate(
       linegroup evaluate --model run/artifact --data shards --out evaluation
       linegroup evaluate --model models:/linegroup@champion --data shards --split test --json
       linegroup evaluate --model run/artifact --data shards --set grouping.method=link --against dbscan
-      linegroup evaluate --data shards --limit 50          (without a model: the grouper link)
+      linegroup evaluate --data shards --limit 50          (the packaged model)
+      linegroup evaluate --data shards --model none        (the grouper link, which has learned nothing)
     """
     with interrupts_held():
         from linegroup.cli.tables import show_evaluation

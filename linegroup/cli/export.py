@@ -33,8 +33,9 @@ SamplingOption = Annotated[
     typer.Option(
         "--sample",
         metavar="HOW",
-        help="Where calibrated lines are read: native (their own points), step=0.5 (in units of x),"
-        " count=200 (points at even distances along each part, a dot has one).",
+        help="Where calibrated lines are read: native (their own points), step=0.5 (in units of x; on a date axis"
+        " seconds (a day is 86400), or 1d, 1mo, 1y; on a log axis decades), count=200 (points at even distances along"
+        " each part, a dot has one).",
     ),
 ]
 EmbedFlag = Annotated[bool, typer.Option("--embed", help="Put the picture into svg and labelme files.")]
@@ -47,6 +48,9 @@ WANTED = "say with --calibration FILE what pixels mean"
 
 OF_PREDICT = frozenset({"json", "label_png"})
 """Formats that `predict` writes itself, from more than the document."""
+
+BEYOND, EMPTY = "beyond:", "empty:"
+"""What is counted of each picture, see `counts_of`."""
 
 FAR = 2.0
 """Pixels; a calibration whose points disagree by more is told."""
@@ -86,12 +90,17 @@ class Export:
         """
         from linegroup.vectors.calibration_file import read_calibration
         from linegroup.vectors.export import ExportOptions
-        from linegroup.vectors.sampling import parse_sampling
+        from linegroup.vectors.sampling import check_sampling, parse_sampling
 
         found = None if calibration is None else read_calibration(calibration)
         if found is not None and found.residual > FAR:
-            note(f"The points of {calibration} lie up to {found.residual:.1f} pixels from where their values are.")
+            note(
+                f"The points of {calibration} lie up to {found.residual:.1f} pixels from where their values are: the"
+                f" farthest is {found.worst}."
+            )
         how = None if sampling is None else parse_sampling(sampling)
+        if found is not None and how is not None:
+            check_sampling(how, found)
         return cls(exporters, ExportOptions(embed, None if world is None else read_world(world)), found, how)
 
     @property
@@ -115,7 +124,8 @@ class Export:
         if calibration is None and document.calibration is not None:
             calibration = calibrate(document.calibration)
         if calibration is None and self.sampling is not None:
-            raise UserError(f"Its axes are not calibrated, so --sample cannot read it; {WANTED}.")
+            words = f"Its axes are not calibrated, so --sample cannot read it; {WANTED}."
+            raise UserError(words, cause=words)
         if calibration is None or (self.calibration is None and self.sampling is None and _is_read(document)):
             return document
         return with_series(document, calibration, self.sampling)
@@ -147,19 +157,36 @@ class Export:
 
     def tell(self) -> None:
         """What a reader of the values should know."""
-        if self.told["beyond"]:
-            points = counted(self.told["beyond"], "point")
-            note(f"{points} beyond the calibrated points of an axis: marked as extrapolated.")
-        if self.told["empty"]:
-            note(f"{counted(self.told['empty'], 'line')} without values: the sampling hit none of their points.")
+        number, where = self._count_of(BEYOND)
+        if number:
+            shown = "marked as extrapolated"
+            if any(exporter.name == "csv_wide" for exporter in self.exporters):
+                shown = "left empty in csv_wide, marked as extrapolated in csv, parquet and json"
+            note(f"{where}{counted(number, 'point')} beyond the calibrated points of an axis: {shown}.")
+        number, where = self._count_of(EMPTY)
+        if number:
+            note(f"{where}{counted(number, 'line')} without values: the sampling hit none of their points.")
+
+    def _count_of(self, kind: str) -> tuple[int, str]:
+        """How many of these, and `chart.png: ` where all are of one picture."""
+        counts = {
+            key.removeprefix(kind): number for key, number in self.told.items() if key.startswith(kind) and number
+        }
+        name = next(iter(counts)) if len(counts) == 1 else ""
+        return sum(counts.values()), f"{name}: " if name else ""
 
 
 def counts_of(document: LinesDocument) -> Counter[str]:
-    """How many points lie `beyond` the calibrated ones of their axes, and how many lines the sampling left `empty`."""
+    """How many points lie beyond the calibrated ones of their axes, and how many lines the sampling left empty.
+
+    By `BEYOND` or `EMPTY` and the name of the picture; what there is none of is not there.
+    """
     if document.calibration is None:
         return Counter()
     beyond = sum(sum(line.series.extrapolated) for line in document.lines if line.series)
-    return Counter(beyond=beyond, empty=sum(line.series is None for line in document.lines))
+    empty = sum(line.series is None for line in document.lines)
+    counts = {BEYOND + document.image.name: beyond, EMPTY + document.image.name: empty}
+    return Counter({key: number for key, number in counts.items() if number})
 
 
 def _is_read(document: LinesDocument) -> bool:
@@ -198,7 +225,8 @@ def _made(exporter: Exporter, pictures: list[Picture], options: ExportOptions) -
     try:
         return exporter.write(pictures, options)
     except UserError as error:
-        raise UserError(f"{exporter.name}: {error}") from None
+        cause = f"{exporter.name}: {error.cause}" if error.cause else ""
+        raise UserError(f"{exporter.name}: {error}", cause=cause) from None
 
 
 def read_world(path: Path) -> tuple[float, float, float, float, float, float]:

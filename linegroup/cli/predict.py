@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ from linegroup.interrupts import interrupts_held, safe_point
 if TYPE_CHECKING:
     from linegroup.predict import Prediction, Predictor
     from linegroup.wire import LinesDocument
+
+_log = logging.getLogger(__name__)
 
 
 class Shards(StrEnum):
@@ -143,9 +146,13 @@ def predict(
         raise typer.Exit(write_shards(settings, workers, as_json))
     pictures = collect(map(Path, inputs))
     with interrupts_held():
+        from linegroup.compiling import is_cold
         from linegroup.predict import Predictor
-        from linegroup.vectors.export import choose_exporters
+        from linegroup.vectors.export import EXPORTERS, choose_exporters
 
+    loose = [name for name in inputs if name in EXPORTERS and not Path(name).exists()]
+    if formats is not None and loose:
+        raise UserError(f"{loose[0]} is a format, not a picture: --format {','.join([formats, *loose])} (with commas).")
     exporters = choose_exporters(formats) if formats is not None else []
     export = Export.of(exporters, calibration, sampling, embed, world)
     if sampling is not None and calibration is None:
@@ -157,6 +164,8 @@ def predict(
     if predictor.model is None and model is None:
         note(f"No model is packaged here: the {predictor.name} grouper, which has learned nothing.")
     task = Task(out, skip_existing, export)
+    if is_cold():
+        _log.info("First run: compiling, about a minute.")
     outcome = run(pictures, predictor, task, count, device)
     if as_json:
         record = {"name": predictor.name, "version": predictor.version}
@@ -201,7 +210,10 @@ class Task:
             safe_point()
             files = _write(prediction, document, picture, self.out, self.export)
         except UserError as error:
-            return Done(failed={"input": name, "error": plain(str(error))})
+            hint = ""
+            if picture.path.suffix.lower() == ".json" and picture.path.is_file():
+                hint = " Documents are no pictures: use `linegroup convert`."
+            return Done(failed={"input": name, "error": plain(f"{error}{hint}")})
         return Done({"input": name, "lines": prediction.groups.count, **files}, told=counts_of(document))
 
     def _is_done(self, predictor: Predictor, picture: Input) -> bool:

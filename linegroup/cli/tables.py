@@ -55,6 +55,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     if report.tags:
         _show_tags(report, "ari", "ARI by tag")
         _show_tags(report, "line_f1", "Line F1 by tag")
+    output().print("\nWhat the scores mean: docs/metrics.md", style="dim")
 
 
 def _show_tags(report: Report, metric: str, title: str) -> None:

@@ -138,7 +138,7 @@ def _group(drawing: _Drawing, looks: Looks | None, config: GroupingConfig) -> Gr
         own = share_out(ink, found)
         np.add(own, len(lines), out=labels, where=own > 0)
         lines.extend(found)
-    labels = with_edges(labels, (inks.free, EDGE), (field.mask, BESIDE))
+    labels = with_edges(labels, (inks.free, EDGE))
     if looks is not None:
         labels = with_edges(labels, (inks.free & _believed(field, config), FAR))
     xs, ys = field.positions.T
@@ -148,10 +148,29 @@ def _group(drawing: _Drawing, looks: Looks | None, config: GroupingConfig) -> Gr
     groups = number_lines(given - 1, given > 0)
     names = np.zeros(len(lines) + 1, dtype=np.int32)
     names[given] = groups.labels
-    places, line = bridges(lines, labels, BRIDGED)
-    kept = (names[line] > 0) & ~field.mask[places[:, 1], places[:, 0]]
-    bridged = np.column_stack([places, names[line]])[kept]
-    return replace(groups, shared=_under_others(field, lines, given, groups.labels), bridged=bridged)
+    shared = _under_others(field, lines, given, groups.labels)
+    return replace(groups, shared=shared, beside=_beside(field, lines, labels, names))
+
+
+def _beside(
+    field: Field, lines: list[list[Chain]], labels: NDArray[np.int32], names: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """`(B, 3)`, what fills up lines: narrow gaps, and what carries the chart right beside them, no way of theirs.
+
+    Args:
+        field: The candidates.
+        lines: Chains of lines 1..n as they were found.
+        labels: `(h, w)`, 0 or the line found of each pixel.
+        names: `(n + 1,)`, 0 or the number in the answer of each line found.
+    """
+    wide = with_edges(labels, (field.mask, BESIDE))
+    places, line = bridges(lines, wide, BRIDGED)
+    free = ~field.mask[places[:, 1], places[:, 0]]
+    ys, xs = np.nonzero(wide > labels)
+    places = np.concatenate([places[free], np.stack([xs, ys], axis=1)])
+    name = names[np.concatenate([line[free], wide[ys, xs]])]
+    beside: NDArray[np.int32] = np.column_stack([places, name])[name > 0].astype(np.int32)
+    return beside
 
 
 def _under_others(
@@ -209,20 +228,20 @@ def _as_it_was(groups: Groups, drawing: _Drawing, field: Field) -> Groups:
     renamed = np.zeros(groups.count + 1, dtype=np.int32)
     renamed[labels] = back.labels
     shared = np.stack([order[groups.shared[:, 0]], renamed[groups.shared[:, 1]]], axis=1).astype(np.int32)
-    bridged = groups.bridged.copy()
-    if len(bridged):
-        # What lies in a gap was moved as the ink beside it.
-        beside = cKDTree(drawing.field.positions).query(bridged[:, :2])[1]
-        bridged[:, :2] += (field.positions[order] - drawing.field.positions)[beside]
-        bridged[:, 2] = renamed[bridged[:, 2]]
-        bridged = _on_page(bridged, field)
-    return replace(back, shared=shared[np.lexsort(shared.T)], bridged=bridged)
+    beside = groups.beside.copy()
+    if len(beside):
+        # It was moved as the ink next to it.
+        nearest = cKDTree(drawing.field.positions).query(beside[:, :2])[1]
+        beside[:, :2] += (field.positions[order] - drawing.field.positions)[nearest]
+        beside[:, 2] = renamed[beside[:, 2]]
+        beside = _on_page(beside, field.label_image(back.labels))
+    return replace(back, shared=shared[np.lexsort(shared.T)], beside=beside)
 
 
-def _on_page(bridged: NDArray[np.int32], field: Field) -> NDArray[np.int32]:
-    """Without what lies beyond the picture or on candidates; each pixel once."""
-    x, y = bridged[:, 0], bridged[:, 1]
-    bridged = bridged[(x >= 0) & (y >= 0) & (x < field.size[1]) & (y < field.size[0])]
-    bridged = bridged[~field.mask[bridged[:, 1], bridged[:, 0]]]
-    first = np.unique(bridged[:, :2], axis=0, return_index=True)[1]
-    return np.asarray(bridged[first])
+def _on_page(beside: NDArray[np.int32], labels: NDArray[np.uint16]) -> NDArray[np.int32]:
+    """Without what lies beyond the picture or has a label `(h, w)` already; each pixel once."""
+    x, y = beside[:, 0], beside[:, 1]
+    beside = beside[(x >= 0) & (y >= 0) & (x < labels.shape[1]) & (y < labels.shape[0])]
+    beside = beside[labels[beside[:, 1], beside[:, 0]] == 0]
+    first = np.unique(beside[:, :2], axis=0, return_index=True)[1]
+    return np.asarray(beside[first])

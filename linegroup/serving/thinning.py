@@ -29,9 +29,9 @@ def group_thinned(field: Field, config: GroupingConfig, most: int) -> Groups:
     shared = groups.shared.copy()
     shared[:, 0] = chosen[shared[:, 0]]
     # Ink that was not grouped may lie in a gap of what was.
-    bridged = groups.bridged[~field.mask[groups.bridged[:, 1], groups.bridged[:, 0]]]
+    beside = groups.beside[field.label_image(labels)[groups.beside[:, 1], groups.beside[:, 0]] == 0]
     note = f"{most} of {len(field)} candidates were grouped; each other one went with the nearest of them."
-    return Groups(labels, groups.scores, shared, bridged, (note, *groups.notes))
+    return Groups(labels, groups.scores, shared, beside, (note, *groups.notes))
 
 
 def _part(field: Field, chosen: NDArray[np.int64]) -> Field:

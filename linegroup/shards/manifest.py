@@ -127,7 +127,7 @@ def load_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(_missing(folder)) from None
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from None
@@ -180,9 +180,19 @@ def check_schema(found: object, where: Path) -> None:
 
 
 def _missing(folder: Path) -> str:
+    if folder.is_file():
+        annotations = folder if folder.suffix == ".json" else "A.json"
+        return f"{folder} is a file, not a shard folder. {_making(annotations, 'SHARDS')}, and give SHARDS."
     if not folder.is_dir():
-        return f"There is no shard folder {folder}. Make it with `linegroup shard`."
+        return f"There is no shard folder {folder}. {_making('A.json', folder)}."
     return (
-        f"{folder} has no {MANIFEST}: it is no shard folder, or the job that writes it has not finished."
-        " Run that job again: it does only what is missing."
+        f"{folder} has no {MANIFEST}: it is no shard folder, or the job that writes it has not finished. Run that job"
+        f" again: it does only what is missing. {_making('A.json', 'SHARDS')}."
+    )
+
+
+def _making(annotations: str | Path, out: str | Path) -> str:
+    return (
+        f"Shards are made of COCO annotations: `linegroup shard --annotations {annotations} --images DIR --out {out}`"
+        " (with `--split val` all charts are for scoring)"
     )

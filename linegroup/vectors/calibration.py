@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.errors import UserError
-from linegroup.wire import AxisRecord, CalibrationRecord
+from linegroup.wire import AxisPoint, AxisRecord, CalibrationRecord
 
 Points = NDArray[np.float64]
 
 LEAST_RISE = 0.1
 """Of the range of an axis' values: what the fitted ones must rise or fall by at least over the same points."""
+
+NOISE = 2.0
+"""Pixels; points of an axis that lie in another order than their values by no more are as good as level."""
+
+LEVEL = 0.05
+"""Of an axis' length: points of one value that lie further apart along the axis contradict each other."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -52,6 +59,7 @@ class Axis:
         offset: Scaled value at pixel (0, 0).
         known: Smallest and largest scaled value of its points.
         residual: Largest distance in pixels of one of its points from where its value lies; 0 with two points.
+        worst: That point in words, as `x, point 2 (2090 at [300, 370])`.
     """
 
     scale: str
@@ -59,6 +67,7 @@ class Axis:
     offset: float
     known: tuple[float, float]
     residual: float
+    worst: str
 
     def scaled(self, pixels: Points) -> Points:
         """`(n,)`, where values lie evenly, of pixels `(n, 2)`."""
@@ -71,8 +80,14 @@ class Axis:
 
     def beyond(self, pixels: Points) -> NDArray[np.bool_]:
         """`(n,)`, whether a pixel lies more than one pixel beyond the axis' known points."""
+        return self._is_beyond(self.scaled(pixels))
+
+    def values_beyond(self, values: Points) -> NDArray[np.bool_]:
+        """As `beyond`, of values `(n,)`."""
+        return self._is_beyond(SCALES[self.scale].forward(values))
+
+    def _is_beyond(self, u: Points) -> NDArray[np.bool_]:
         step = float(np.hypot(*self.normal))
-        u = self.scaled(pixels)
         return np.asarray((u < self.known[0] - step) | (u > self.known[1] + step))
 
 
@@ -94,6 +109,11 @@ class Calibration:
     def residual(self) -> float:
         """Largest distance in pixels of a calibrated point from where its value lies."""
         return max(self.x.residual, self.y.residual)
+
+    @property
+    def worst(self) -> str:
+        """The point that lies so far off, in words."""
+        return self.x.worst if self.x.residual >= self.y.residual else self.y.worst
 
     def values(self, pixels: Points) -> Points:
         """`(n, 2)` x and y of pixels `(n, 2)`."""
@@ -125,12 +145,12 @@ def calibrate(record: CalibrationRecord) -> Calibration:
 
 
 def seconds_of(text: str) -> float:
-    """A date in ISO 8601 as seconds since 1970-01-01 UTC; UTC where it names no zone.
+    """A date in ISO 8601 as seconds since 1970-01-01 UTC; UTC where it names no zone, the first of a month (1955-01).
 
     Raises:
         ValueError: it is none.
     """
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(f"{text}-01" if re.fullmatch(r"[0-9]{4}-[0-9]{2}", text) else text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -170,28 +190,87 @@ def _fit(axis: AxisRecord, other: Points, name: str) -> Axis:
     slope, offset = np.polynomial.polynomial.polyfit(place - place.mean(), scaled, 1)[::-1]
     if not np.ptp(scaled) or not np.isfinite(slope):
         raise UserError(f"The calibration's {name} points have the same value; they must differ.")
-    if abs(slope) * np.ptp(place) < LEAST_RISE * np.ptp(scaled):
+    error = np.abs(scaled - slope * (place - place.mean()) - offset)
+    wrong = _out_of_order(place, scaled, error)
+    if wrong is not None or abs(slope) * np.ptp(place) < LEAST_RISE * np.ptp(scaled):
+        said = _said(axis, name, int(error.argmax()) if wrong is None else wrong)
         raise UserError(
-            f"The calibration's {name} values neither rise nor fall along the axis; check which point has which value."
+            f"The calibration's {name} values neither rise nor fall along the axis, see {said}; check which point has"
+            " which value."
         )
-    error = np.abs(scaled - slope * (place - place.mean()) - offset) / abs(slope)
+    error /= abs(slope)
     residual = 0.0 if len(pixels) == 2 else float(error.max())
     constant = float(offset - slope * place.mean())
-    return Axis(axis.scale, slope * across, constant, (float(scaled.min()), float(scaled.max())), residual)
+    known = (float(scaled.min()), float(scaled.max()))
+    return Axis(axis.scale, slope * across, constant, known, residual, _said(axis, name, int(error.argmax())))
+
+
+def _out_of_order(place: Points, scaled: Points, error: Points) -> int | None:
+    """The point without which values rise or fall along the axis; None where they do.
+
+    Of several such points, and where one alone is not enough, the one that lies farthest off.
+    """
+    everywhere = np.ones(len(place), bool)
+    # Of two points there is no order but their own.
+    if len(place) == 2 or _is_monotonic(place, scaled):
+        return None
+    without = [_is_monotonic(place[kept], scaled[kept]) for kept in everywhere ^ np.eye(len(place), dtype=bool)]
+    return int(np.where(without if any(without) else everywhere, error, -1.0).argmax())
+
+
+def _is_monotonic(place: Points, scaled: Points) -> bool:
+    """Whether values rise with the place, or fall, but for what is noise."""
+    length, heights = float(np.ptp(place)), float(np.ptp(scaled))
+    if not length or not heights:
+        return False
+    # Both in lengths of the axis, upper triangle: from each point to those after it.
+    order = np.argsort(place, kind="stable")
+    further = np.triu(place[order] - place[order][:, None]) / length
+    higher = np.triu(scaled[order] - scaled[order][:, None]) / heights
+    noise = NOISE / length
+    return any(
+        not ((way * higher < -noise) | ((further > LEVEL) & (way * higher <= 0) & (further > noise))).any()
+        for way in (1, -1)
+    )
+
+
+def _said(axis: AxisRecord, name: str, index: int) -> str:
+    point = axis.points[index]
+    value = point.value if isinstance(point.value, str) else f"{point.value:.12g}"
+    return f"{name}, point {index + 1} ({value} at [{point.pixel[0]:g}, {point.pixel[1]:g}])"
 
 
 def _scaled(axis: AxisRecord, name: str) -> Points:
-    values = []
-    for point in axis.points:
-        try:
-            text = isinstance(point.value, str) and axis.scale == "date"
-            value = seconds_of(str(point.value)) if text else float(point.value)
-            if not math.isfinite(value):
-                raise ValueError(value)
-            values.append(value)
-        except ValueError:
-            kind = "a date such as 2024-05-31" if axis.scale == "date" else "a finite number"
-            raise UserError(f"The calibration's {name} value {point.value!r} is not {kind}.") from None
-    if axis.scale in ("log10", "ln") and min(values) <= 0:
-        raise UserError(f"The calibration's {name} axis is logarithmic: its values must be above 0, not {min(values)}.")
-    return np.asarray(SCALES[axis.scale].forward(np.array(values)))
+    values = np.array([_value(point, axis.scale, f"{name}, point {k}") for k, point in enumerate(axis.points, start=1)])
+    if axis.scale in ("log10", "ln") and values.min() <= 0:
+        raise UserError(
+            f"The calibration's {name} axis is logarithmic: its values must be above 0, unlike"
+            f" {_said(axis, name, int(values.argmin()))}."
+        )
+    return np.asarray(SCALES[axis.scale].forward(values))
+
+
+def _value(point: AxisPoint, scale: str, where: str) -> float:
+    try:
+        text = isinstance(point.value, str) and scale == "date"
+        value = seconds_of(str(point.value)) if text else float(point.value)
+        if not math.isfinite(value):
+            raise ValueError
+    except (ValueError, OverflowError) as error:
+        kind = "a date such as 2024-05-31 or 2024-05" if scale == "date" else "a finite number"
+        why = _why(str(point.value), scale, str(error))
+        raise UserError(f"{where}: the value {point.value!r} is not {kind}{why}.") from None
+    return value
+
+
+def _why(text: str, scale: str, error: str) -> str:
+    """What to do about a value that is none, or what is wrong with it; "" where nothing more is known."""
+    if scale == "date":
+        return f": {error}" if re.match("(year|month|day|hour|minute|second)", error) else ""
+    if re.fullmatch(r"\s*[-+]?[0-9]*,[0-9]+\s*", text):
+        return f"; write it with a decimal point, {text.strip().replace(',', '.')}"
+    try:
+        seconds_of(text)
+    except (ValueError, OverflowError):
+        return ""
+    return "; for dates say scale: date"

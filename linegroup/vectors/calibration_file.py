@@ -19,6 +19,16 @@ _Place = tuple[int | str, ...]
 
 _POINT = "point"
 
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose dates stay text: so one that is wrong is found with its place."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
 _KINDS = {
     "schema": "linegroup.calibration/1",
     "x": "a mapping with scale and points",
@@ -28,9 +38,12 @@ _KINDS = {
     "points": "a list of two or more points",
     _POINT: "a mapping with pixel and value",
     "pixel": "two finite numbers, x and y",
-    "value": "a finite number, or on a date axis a date such as 2024-05-31",
+    "value": "a finite number, or on a date axis a date such as 2024-05-31 or 2024-05",
 }
 """What stands under each key."""
+
+_DECIMALS = "; decimals have a point, as 64.5"
+"""What to do where 64,5 made two things of one number."""
 
 _KEYS = {
     0: tuple(field.alias or name for name, field in CalibrationRecord.model_fields.items()),
@@ -47,20 +60,30 @@ def read_calibration(path: Path) -> Calibration:
         UserError: the file is missing or damaged, or as `calibrate`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read the calibration {path}: {plainly(error)}.") from None
     try:
-        tree: Any = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-        # YAML reads dates as such; they are values here.
+        tree: Any = json.loads(text) if path.suffix.lower() == ".json" else _of_yaml(text)
+        # What else YAML makes of words is said to be no value.
         record = CalibrationRecord.model_validate(json.loads(json.dumps(tree, default=str)), extra="forbid")
     except ValidationError as error:
         raise UserError(f"{path} is no calibration: {_explain(error)}.") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is no calibration: {plainly(error)}.") from None
+        said = plainly(error)
+        if isinstance(error, json.JSONDecodeError) and text.strip() and "line" not in said:
+            said += f", in line {error.lineno}"
+        raise UserError(f"{path} is no calibration: {said}.") from None
     for name, axis in (("x", record.x), ("y", record.y)):
         _check_dates(axis, f"{path}: {name}")
-    return calibrate(record)
+    try:
+        return calibrate(record)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _of_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)
 
 
 def write_calibration(record: CalibrationRecord, path: Path) -> None:
@@ -89,13 +112,16 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "missing" and place == first["loc"]:
         return f"{_said(place)} is missing"
     kind = _KINDS[_POINT if isinstance(place[-1], int) else place[-1]] if place else "a mapping with x and y"
-    return f"{_said(place)} must be {kind}"
+    hint = _DECIMALS if first["type"] == "too_long" and place[-1] == "pixel" else ""
+    return f"{_said(place)} must be {kind}{hint}"
 
 
 def _unknown_key(place: _Place) -> str:
     known, key = _KEYS[len(place) - 1], str(place[-1])
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     where = f"{_said(place[:-1])}: " if place[:-1] else ""
+    if key.isdecimal():
+        return f"{where}unknown key {key!r}{_DECIMALS}"
     return f"{where}unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else f"; keys: {', '.join(known)}")
 
 

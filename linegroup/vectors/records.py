@@ -88,8 +88,8 @@ def line_records(field: Field, groups: Groups, rgb: NDArray[np.uint8]) -> tuple[
 
 def _line(field: Field, groups: Groups, rgb: NDArray[np.uint8], number: int, part: NDArray[np.int64]) -> LineRecord:
     xs, ys = field.positions[part].T
-    bridged = groups.bridged[groups.bridged[:, 2] == number, :2]
-    whole = np.concatenate([field.positions[part], bridged]).astype(np.int64)
+    beside = groups.beside[groups.beside[:, 2] == number, :2]
+    whole = np.concatenate([field.positions[part], beside]).astype(np.int64)
     red, green, blue = (round(float(c)) for c in rgb[part].mean(axis=0, dtype=np.float64))
     (x, y), (right, bottom) = whole.min(axis=0).tolist(), whole.max(axis=0).tolist()
     traced = trace(xs, ys, _ink(field, part))
@@ -97,7 +97,7 @@ def _line(field: Field, groups: Groups, rgb: NDArray[np.uint8], number: int, par
     return LineRecord(
         id=number,
         score=round(float(np.clip(groups.scores[number - 1], 0, 1)), 6),
-        pixel_count=int(np.count_nonzero(groups.labels == number)) + len(bridged),
+        pixel_count=int(np.count_nonzero(groups.labels == number)) + len(beside),
         bbox=(x, y, right - x + 1, bottom - y + 1),
         colour=Colour.of(red, green, blue),
         polyline=tuple((round(float(px), 2), round(float(py), 2)) for px, py in traced.points),

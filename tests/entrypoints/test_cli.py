@@ -22,8 +22,9 @@ import torch
 from typer.testing import CliRunner
 
 import linegroup.predict
-from linegroup import __version__
-from linegroup.cli import app
+from linegroup import __version__, compiling
+from linegroup.cli import app, common
+from linegroup.cli.convert import convert
 from linegroup.cli.inputs import collect
 from linegroup.config import Config, GroupingConfig, ModelConfig
 from linegroup.errors import UserError
@@ -33,6 +34,7 @@ from linegroup.shards import load_manifest
 from linegroup.sources.coco import write_coco
 from linegroup.testing import parallel_lines, random_sample
 from linegroup.training.artifact import save_artifact
+from linegroup.vectors.calibration_file import read_calibration
 from linegroup.wire import from_json
 
 PROGRAM = str(Path(sys.executable).with_name("linegroup"))
@@ -142,6 +144,29 @@ def test_the_real_program():
     assert done.stderr == "linegroup: Missing option '--out'. See linegroup predict --help.\n"
 
 
+def test_the_version_and_the_first_command():
+    assert ok("--version").stdout == ok("version").stdout == f"{__version__}\n"
+    text = ok("--help").stdout
+    assert text.index("linegroup predict chart.png --out lines") < text.index("synth preview")
+    commands = text.split("Commands")[1]
+    assert commands.index("predict ") < commands.index("shard ")
+
+
+@pytest.mark.parametrize(
+    "words", [["predikt"], ["predict", "a.png", "--out", "o", "--set", "grouping.scale=1"], ["predict", "--moedl"]]
+)
+def test_one_mark_ends_a_sentence(words):
+    told = refused(*words)
+    assert "?." not in told
+    assert ".." not in told
+
+
+def test_a_calibration_with_a_wrong_key_ends_with_one_mark(picture):
+    Path("axes.yaml").write_text("x: {scle: log10, points: []}\ny: {points: []}\n")
+    told = refused("predict", picture, "--out", "lines", "--calibration", "axes.yaml", *COLOUR)
+    assert told.endswith("did you mean 'scale'?\n")
+
+
 def test_without_a_command_comes_the_help():
     assert ok().stdout == ok("--help").stdout
 
@@ -163,6 +188,46 @@ def test_wrong_words(words, expected):
 
 
 # predict
+
+
+def test_a_wrong_grouper_is_told_once(picture):
+    told = refused("predict", picture, "nowhere.png", "--out", "lines", "--set", "grouping.method=dbscann")
+    assert "Did you mean 'dbscan'?" in told
+    assert not Path("lines").exists()
+
+
+def test_formats_are_joined_by_commas(picture):
+    assert "--format csv,svg" in refused("predict", picture, "--out", "lines", "--format", "csv", "svg", *COLOUR)
+
+
+def test_documents_are_not_predicted(picture):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    assert "linegroup convert" in run("predict", "lines/chart.json", "--out", "again", *COLOUR).stderr
+
+
+@pytest.mark.parametrize("cold", [True, False])
+def test_the_first_run_says_that_it_compiles(picture, monkeypatch, cold):
+    monkeypatch.setattr(compiling, "is_cold", lambda: cold)
+    told = "First run: compiling, about a minute.\n"
+    assert ok("predict", picture, "--out", "lines", *COLOUR).stderr.count(told) == cold
+    assert told not in ok("--quiet", "predict", picture, "--out", "lines", *COLOUR).stderr
+
+
+def test_progress_without_a_terminal(picture, monkeypatch):
+    monkeypatch.setattr(common, "LINE_EVERY", 0.0)
+    shutil.copy(picture, "other.png")
+    words = ("predict", picture, "other.png", "--out", "lines", "--workers", 0, *COLOUR)
+    assert "Pictures: 1 of 2\n" in ok(*words).stderr
+    assert "Pictures" not in ok("--quiet", *words).stderr
+
+
+def test_what_is_no_shard_folder_says_how_to_make_one(coco):
+    for folder in (coco, coco / "annotations.json", "nowhere"):
+        told = refused("evaluate", "--data", folder)
+        assert "linegroup shard --annotations" in told
+        assert "--split val" in told
+    told = refused("evaluate", "--data", coco / "annotations.json")
+    assert f"--annotations {coco / 'annotations.json'}" in told
 
 
 def test_predict_one_picture(picture):
@@ -286,6 +351,83 @@ def test_convert_takes_no_file_for_a_document_that_was_made_of_one(picture):
     tree = json.loads(ok("convert", "lines", "--format", "csv", "--out", "files", "--json").stdout)
     assert tree["left_aside"] == ["lines/chart.coco.json", "lines/chart.labelme.json", "lines/chart.tar"]
     assert len(ok("convert", "lines/chart.tar", "--format", "csv", "--out", "alone").stdout.splitlines()) == 1
+
+
+def test_the_help_of_convert_shows_a_calibration_and_what_steps_count():
+    text = ok("convert", "--help").stdout
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith(("x: {", "y: {"))]
+    assert "docs/export.md" in text
+    assert "86400" in text
+    given = [line.strip() for line in convert.__doc__.splitlines() if line.strip().startswith(("x: {", "y: {"))]
+    assert [line[:20] for line in lines] == [line[:20] for line in given]
+    Path("axes.yaml").write_text("\n".join(given))
+    assert read_calibration(Path("axes.yaml")).x.scale == "date"
+
+
+def test_convert_leaves_its_own_file_of_all_aside(picture):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    for _ in range(2):
+        told = ok("convert", "lines", "--format", "coco", "--together", "--out", "all").stdout
+        assert told.startswith("1 document with ")
+        Path("lines/lines.coco.json").write_bytes(Path("all/lines.coco.json").read_bytes())
+    assert "lines/lines.coco.json" in ok("convert", "lines", "--format", "csv", "--out", "files").stderr
+    assert "COCO" in run("convert", "lines/lines.coco.json", "--format", "csv", "--out", "alone").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("chart.labelme.json", "a labelme file"),
+        ("chart.coco.json", "COCO annotations, which `linegroup shard` reads"),
+        ("chart.svg", "an SVG drawing"),
+        ("chart.geojson", "GeoJSON"),
+        ("chart.parquet", "a Parquet file"),
+        ("chart.labels.png", "a picture, in which `linegroup predict` finds lines"),
+        ("axes.json", "a calibration, which goes to --calibration"),
+    ],
+)
+def test_convert_says_what_it_reads_and_what_this_is(picture, name, kind):
+    ok("predict", picture, "--out", "lines", "--format", "labelme,coco,svg,geojson,parquet", *COLOUR)
+    Path("lines/axes.json").write_text('{"schema": "linegroup.calibration/1"}')
+    told = run("convert", f"lines/{name}", "--format", "csv", "--out", "files").stderr.splitlines()[-1]
+    takes = "convert reads STEM.json of predict and WebPlotDigitizer projects (.tar, .zip)"
+    assert told == f"Left out: lines/{name}: {takes}; this looks like {kind}."
+
+
+def test_one_cause_is_told_once(picture):
+    ok("predict", picture, "--out", "lines", *COLOUR)
+    tree = json.loads(Path("lines/chart.json").read_text())
+    for name in ("other", "third"):
+        tree["image"]["name"] = f"{name}.png"
+        Path(f"lines/{name}.json").write_text(json.dumps(tree))
+    Path("lines/broken.json").write_text("{}")
+    result = run("convert", "lines", "--format", "wpd", "--out", "files")
+    many = "Left out: 3 documents, such as lines/chart.json: wpd: the picture is needed to be put into the file and was"
+    assert result.stderr.splitlines()[:2] == [
+        "4 documents could not be used:",
+        f"{many} not found; say --images DIR where it is.",
+    ]
+    assert [line[:27] for line in result.stderr.splitlines()[2:]] == [
+        "1 other document could not ",
+        "Left out: lines/broken.json",
+    ]
+    failed = json.loads(run("convert", "lines", "--format", "wpd", "--out", "files", "--json").stdout)["failed"]
+    assert len(failed) == 4
+
+
+def test_calibrations_and_samplings_that_are_told(picture):
+    """A bad fit names the point; a step of the calendar is refused before the work; what is extrapolated is said."""
+    third = AXES.replace("value: 10}", "value: 10}, {pixel: [100, 200], value: 9}", 1)
+    Path("axes.yaml").write_text(third)
+    words = ["predict", picture, "--out", "lines", "--calibration", "axes.yaml", *COLOUR]
+    told = ok(*words).stderr
+    assert "are: the farthest is x, point 3 (9 at [100, 200])." in told
+    Path("axes.yaml").write_text(AXES)
+    assert "A step of 1mo is for dates, and the scale of x is linear" in refused(*words, "--sample", "step=1mo")
+    Path("axes.yaml").write_text(AXES.replace("pixel: [180, 200]", "pixel: [60, 200]"))
+    told = ok(*words, "--format", "csv_wide").stderr
+    assert told.startswith("chart.png: ")
+    assert "an axis: left empty in csv_wide, marked as extrapolated in csv, parquet and json." in told
 
 
 def test_convert_refuses_results_of_the_same_name(picture):
@@ -836,6 +978,7 @@ def test_evaluate_prints_methods_side_by_side(shards, artifact):
     assert header.split() == ["metric", "model", "colour", "components", "flat"]
     assert "ari ↑" in result.stdout
     assert "ARI by tag" in result.stdout
+    assert result.stdout.rstrip().endswith("What the scores mean: docs/metrics.md")
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
     assert cv2.imread("report/examples.png") is not None
     report = json.loads(Path("report/report.json").read_text(encoding="utf-8"))
@@ -852,6 +995,12 @@ def test_the_table_fits_a_terminal(shards):
         assert max(len(row.rstrip()) for row in text.splitlines()) <= 80
     assert "–1.0" in told
     assert "–1.0" not in more.split("ARI by tag")[0]
+
+
+def test_the_example_of_evaluate_without_a_model_says_which_is_used():
+    text = ok("evaluate", "--help").stdout
+    assert "without a model" not in text
+    assert "the packaged model)" in text
 
 
 def test_evaluate_as_json(shards):

@@ -83,6 +83,17 @@ def test_points_that_do_not_agree_are_told():
     assert 3 < calibrate(record).residual < 12
 
 
+def test_a_fit_names_the_point_that_lies_farthest_off():
+    record = upright(y=axis(((50, 400), 0), ((50, 300), 1), ((50.5, 180), 2), ((50, 100), 3)))
+    assert calibrate(record).worst == "y, point 3 (2 at [50.5, 180])"
+
+
+def test_points_in_another_order_than_their_values_by_noise_only():
+    """Each tick clicked twice, also on both sides of a chart that is a little turned."""
+    twice = axis(((50, 400), 0), ((50, 399), 0), ((400, 395), 0), ((50, 101), 3), ((50, 100), 2.99), ((400, 96), 3))
+    assert calibrate(upright(y=twice, upright=True)).residual < 5
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -92,9 +103,18 @@ def test_points_that_do_not_agree_are_told():
         ({"x": axis(((0, 5), "soon"), ((90, 5), "later"), scale="date")}, "'soon' is not a date"),
         ({"x": axis(((0, 5), "a"), ((90, 5), 1))}, "'a' is not a finite number"),
         ({"x": axis(((0, 5), "inf"), ((90, 5), 1))}, "'inf' is not a finite number"),
-        ({"y": axis(((50, 400), 1), ((50, 100), "nan"))}, "y value 'nan' is not a finite number"),
+        ({"y": axis(((50, 400), 1), ((50, 100), "nan"))}, "y, point 2: the value 'nan' is not a finite number"),
         ({"x": axis(((64, 5), 0), ((300, 5), 5), ((536, 5), 0))}, "neither rise nor fall"),
         ({"x": axis(((0, 5), 1), ((90, 5), 1))}, "same value"),
+        (
+            {"x": axis(((46, 370), 1955), ((300, 370), 2090), ((590, 370), 2000))},
+            r"x values neither rise nor fall along the axis, see x, point 2 \(2090 at \[300, 370\]\); check",
+        ),
+        (
+            {"y": axis(((50, 400), 0), ((50, 300), 1), ((50, 200), 1), ((50, 100), 3), ((50, 0), 4))},
+            r"see y, point [23] \(1 at",
+        ),
+        ({"y": axis(((50, 400), 0), ((50, 300), 1), ((50, 200), 9), ((50, 100), 3))}, r"see y, point 3 \(9 at"),
     ],
 )
 def test_what_cannot_be_read_by(changes, word):
@@ -167,6 +187,52 @@ def test_a_year_is_no_date(tmp_path):
     )
     with pytest.raises(UserError, match=r'x, point 1: the value 2020 is a number, and dates are text .* "2020-01-01"'):
         read_calibration(path)
+
+
+def axes_file(folder, value, pixel="0, 9", scale="date"):
+    """Its first x point as given."""
+    path = folder / "axes.yaml"
+    first = f"{{pixel: [{pixel}], value: {value}}}"
+    path.write_text(
+        f"x: {{scale: {scale}, points: [{first}, {{pixel: [100, 9], value: 2024-01-11}}]}}\n"
+        "y: {points: [{pixel: [50, 400], value: 0}, {pixel: [50, 100], value: 3}]}\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"value": "1955-01-01", "scale": "linear"}, "'1955-01-01' is not a finite number; for dates say scale: date."),
+        ({"value": "'0,5'", "scale": "linear"}, "'0,5' is not a finite number; write it with a decimal point, 0.5."),
+        ({"value": "2020-13-01"}, "'2020-13-01' is not a date such as 2024-05-31 or 2024-05: month must be in 1..12."),
+        ({"value": "soon"}, "'soon' is not a date such as 2024-05-31 or 2024-05."),
+    ],
+)
+def test_values_that_are_none_are_named_with_their_place(tmp_path, given, said):
+    path = axes_file(tmp_path, **given)
+    with pytest.raises(UserError) as error:
+        read_calibration(path)
+    assert str(error.value) == f"{path}: x, point 1: the value {said}"
+
+
+@pytest.mark.parametrize("given", [{"value": "0,5"}, {"value": 1, "pixel": "64,5, 9"}])
+def test_decimal_commas_that_yaml_takes_for_more(tmp_path, given):
+    with pytest.raises(UserError, match=r"x, point 1.*; decimals have a point, as 64\.5"):
+        read_calibration(axes_file(tmp_path, **given))
+
+
+def test_a_month_is_its_first_day(tmp_path):
+    found = read_calibration(axes_file(tmp_path, "1955-01"))
+    np.testing.assert_allclose(found.x.values(np.array([[0.0, 0]])), seconds_of("1955-01-01"))
+
+
+def test_files_are_named_with_lines_and_by_what_cannot_be_fitted(tmp_path):
+    (tmp_path / "a.json").write_text('{"x": 1,\n"y": ')
+    with pytest.raises(UserError, match=r"a\.json is no calibration: it ends too early, in line 2\."):
+        read_calibration(tmp_path / "a.json")
+    with pytest.raises(UserError, match=r"axes\.yaml: The calibration's x points have the same value"):
+        read_calibration(axes_file(tmp_path, "2024-01-11"))
 
 
 def test_documents_pass_over_keys_of_a_newer_version():
@@ -255,3 +321,49 @@ def test_a_count_that_is_too_large():
     parts = line((50, 400), (90, 100), (100, 400), (190, 100), parts=(0, 2))
     with pytest.raises(UserError, match="take fewer"):
         series_of(parts, calibrate(upright()), parse_sampling("count=600000"))
+
+
+MONTHS = axis(((0, 9), "2023-12-20"), ((3650, 9), "2024-12-19"), scale="date")
+
+
+@pytest.mark.parametrize(
+    ("step", "dates"),
+    [
+        ("1mo", ["2024-01-01", "2024-02-01", "2024-03-01"]),
+        ("2mo", ["2024-01-01", "2024-03-01"]),
+        ("1y", ["2024-01-01"]),
+        ("30d", ["2024-01-18", "2024-02-17"]),
+        ("720h", ["2024-01-18", "2024-02-17"]),
+        ("43200min", ["2024-01-18", "2024-02-17"]),
+        ("2592000", ["2024-01-18", "2024-02-17"]),
+    ],
+)
+def test_steps_of_the_calendar(step, dates):
+    """A line from 2023-12-20 to 2024-03-05, read at the starts of these."""
+    made = line((0, 400), (760, 100))
+    found = series_of(made, calibrate(upright(MONTHS)), parse_sampling(f"step={step}"))
+    assert [date_of(x) for x in found.x] == [f"{date}T00:00:00Z" for date in dates]
+
+
+def test_steps_of_months_end_with_the_line():
+    made = axis(((0, 9), "1955-01"), ((900, 9), "1955-04"), scale="date")
+    found = series_of(line((0, 400), (900, 100)), calibrate(upright(made)), parse_sampling("step=1mo"))
+    assert [date_of(x)[:7] for x in found.x] == ["1955-01", "1955-02", "1955-03", "1955-04"]
+
+
+def test_steps_of_the_calendar_are_for_dates():
+    with pytest.raises(UserError, match=r"A step of 1mo is for dates, and the scale of x is linear; give a number, on"):
+        series_of(line((50, 400), (450, 100)), calibrate(upright()), parse_sampling("step=1mo"))
+
+
+@pytest.mark.parametrize("text", ["step=0mo", "step=1.5d", "step=1w", "count=1d", "step=d"])
+def test_other_steps_of_the_calendar(text):
+    with pytest.raises(
+        UserError, match=r"on a date axis seconds \(a day is 86400\), or 1d, 1mo, 1y; on a log axis dec"
+    ):
+        parse_sampling(text)
+
+
+def test_too_many_points_tell_what_steps_count():
+    with pytest.raises(UserError, match=r"A step of 0\.5 would .* larger step \(on a date axis seconds"):
+        series_of(line((0, 400), (760, 100)), calibrate(upright(MONTHS)), parse_sampling("step=0.5"))

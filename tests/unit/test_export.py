@@ -170,7 +170,8 @@ def test_a_line_that_was_not_read_has_no_rows(name):
 
 
 def test_wide_csv_has_no_values_between_parts_nor_beyond_ends():
-    doc = with_series(document(LINES[:2]), calibrate(axes()), parse_sampling("step=0.5"))
+    lines = (LINES[0], line(2, [(5.0, 15.0), (20.0, 18.0)], [(40.0, 30.0), (70.0, 40.0)]))
+    doc = with_series(document(lines), calibrate(axes()), parse_sampling("step=0.5"))
     found = rows(written("csv_wide", doc))
     at = {float(row["x"]): row for row in found}
     assert at[1.0]["line_2"] != ""
@@ -183,7 +184,7 @@ def test_wide_csv_has_no_values_between_parts_nor_beyond_ends():
 
 def test_wide_csv_has_one_row_for_each_x():
     """Lines read at the same steps meet in the same rows, whatever the rounding."""
-    lines = (line(1, [(5.25, 50.0), (80.0, 20.0)]), line(2, [(7.5, 5.0), (77.7, 8.0)]))
+    lines = (line(1, [(5.25, 50.0), (80.0, 20.0)]), line(2, [(7.5, 15.0), (77.7, 18.0)]))
     doc = with_series(document(lines), calibrate(axes()), parse_sampling("step=0.1"))
     found = rows(written("csv_wide", doc))
     assert len({row["x"] for row in found}) == len(found)
@@ -206,6 +207,26 @@ def test_wide_csv_is_straight_on_logarithmic_axes():
     lines = (line(1, [(5.0, 50.0), (85.0, 10.0)]), line(2, [(45.0, 50.0)]))
     found = rows(written("csv_wide", with_series(document(lines), calibrate(axes("log10", "log10")))))
     assert [(float(row["x"]), float(row["line_1"])) for row in found] == [(1, 1), (10, 10), (100, 100)]
+
+
+def test_wide_csv_is_empty_beyond_the_calibrated_points():
+    """x is calibrated from pixel 5 to 85 for 0 to 10, y from 50 to 10 for 0 to 10; a line from outside to outside."""
+    lines = (line(1, [(1.0, 30.0), (89.0, 30.0)]), line(2, [(5.0, 50.0), (85.0, 0.0)]))
+    doc = with_series(document(lines), calibrate(axes()), parse_sampling("step=0.25"))
+    found = rows(written("csv_wide", doc))
+    assert [float(row["x"]) for row in found if not row["line_1"]] == [-0.5, -0.25, 10.25, 10.5]
+    beyond = {
+        float(row["x"]) for row in rows(written("csv", doc)) if (row["line"], row["extrapolated"]) == ("2", "true")
+    }
+    assert beyond == {float(row["x"]) for row in found if not row["line_2"] and 0 <= float(row["x"]) <= 10}
+    assert beyond == {8.25 + k / 4 for k in range(8)}
+
+
+def test_wide_csv_between_points_that_lie_beyond():
+    """Both ends of the first are extrapolated, and what lies between them at the points of the second is not."""
+    lines = (line(1, [(1.0, 30.0), (89.0, 30.0)]), line(2, [(45.0, 50.0), (55.0, 40.0)]))
+    found = rows(written("csv_wide", with_series(document(lines), calibrate(axes()))))
+    assert [row["line_1"] for row in found] == ["", "5", "5", ""]
 
 
 def test_parquet_has_the_rows_of_the_csv():

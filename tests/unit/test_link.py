@@ -1,5 +1,7 @@
 """The grouper without a model: colour and shape on whole charts."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -11,12 +13,14 @@ from linegroup.grouping.skew import find_skew
 from linegroup.grouping.strokes import find_strokes
 from linegroup.masks import decode
 from linegroup.metrics import adjusted_rand_index, contingency, score
+from linegroup.predict import Predictor
 from linegroup.sample import Field, Maps
 from linegroup.sources.coco_masks import runs_of
 from linegroup.targets import draw_targets, line_pixels
 from linegroup.testing import BLACK, chart_sample, draw_sample, random_sample, unpng
 from linegroup.vectors.records import line_records
 
+CHARTS = Path(__file__).parents[2] / "examples" / "real_charts" / "images"
 LINK = GroupingConfig(method="link", candidates="non_background", noise="drop")
 
 
@@ -191,7 +195,8 @@ def test_narrow_gaps_are_of_the_line(gap, filled):
     image = groups.image(field)
     assert (image[mask] == 1).all()
     bridged = (image > 0) & ~field.mask
-    assert bridged.sum() == len(groups.bridged)
+    assert bridged.sum() == len(groups.beside)
+    assert not field.label_image(groups.labels)[bridged].any()
     assert (bridged & whole).sum() > 0.8 * (whole & ~mask).sum() if filled else not bridged.any()
     (line,) = line_records(field, groups, np.zeros((len(field), 3), np.uint8))
     assert line.pixel_count == np.count_nonzero(image)
@@ -211,7 +216,20 @@ def test_narrow_gaps_of_a_page_askew_are_filled_where_they_are():
     image = groups.image(field)[150:270, 120:420]
     assert (image[mask] > 0).mean() > 0.95
     assert (image[whole & ~mask] > 0).mean() > 0.6
-    assert len(groups.bridged) == len(np.unique(groups.bridged[:, :2], axis=0))
+    assert len(groups.beside) == len(np.unique(groups.beside[:, :2], axis=0))
+
+
+def test_the_grid_beside_steep_lines_is_of_their_masks_and_no_way_of_theirs():
+    prediction = Predictor.without_model(LINK).predict_file(CHARTS / "0013.png")
+    ways = [np.array(line.polyline)[:, 0] for line in prediction.lines]
+    # They went back over 271 of their columns when they followed the grid.
+    assert len(ways) == 5
+    assert -sum(np.minimum(0, np.diff(way)).sum() for way in ways) < 200
+    x, y, _ = prediction.groups.beside.T
+    pixels = prediction.pixels[y, x].astype(int)
+    assert len(pixels) > 50
+    assert (np.ptp(pixels, axis=1) < 40).mean() > 0.8, "they have no hue: they are the grid's"
+    assert all(prediction.labels[y, x] == prediction.groups.beside[:, 2])
 
 
 @pytest.mark.parametrize("degrees", [-2.5, 1.2])

@@ -17,6 +17,7 @@ from linegroup.config import Config, DataConfig, GroupingConfig, ModelConfig
 from linegroup.errors import UserError
 from linegroup.images import ImageError
 from linegroup.model import LineModel
+from linegroup.pictures import overlay
 from linegroup.predict import Predictor, change_grouping, is_done, write_prediction
 from linegroup.testing import draw_sample, parallel_lines, unpng
 from linegroup.training import registry
@@ -275,3 +276,26 @@ def test_a_long_line_keeps_its_order(predictor):
     assert np.abs(np.diff(xs)).sum() < 1.1 * np.ptp(xs)
     assert xs.min() < 15
     assert xs.max() > 585
+
+
+def test_paths_may_be_text(predictor, tmp_path):
+    path = tmp_path / "chart.png"
+    path.write_bytes(parallel_lines(3).image)
+    prediction = predictor.predict_file(str(path))
+    assert (prediction.groups.count, prediction.image.name) == (3, "chart.png")
+
+
+def test_the_overlay_file_has_numbers(predictor, tmp_path):
+    prediction = predictor(three_lines())
+    shown = unpng(write_prediction(prediction, tmp_path, "chart")["overlay"].read_bytes())
+    plain = overlay(prediction.pixels, prediction.labels)
+    assert shown.shape == plain.shape
+    assert (shown != plain).any()
+
+
+@pytest.mark.parametrize("override", ["grouping.method=dbscann", "grouping.candidates=non_whit"])
+def test_wrong_names_are_told_before_a_model_is_read(override, monkeypatch):
+    monkeypatch.setattr(linegroup.predict, "load_artifact", lambda _: pytest.fail("a model was read"))
+    for model in ("none", None):
+        with pytest.raises(UserError, match="Did you mean"):
+            Predictor.load(model, overrides=[override])

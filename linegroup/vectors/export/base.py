@@ -39,9 +39,8 @@ class Picture:
         """
         if self.image is None:
             name = self.document.image.name or "The picture"
-            raise UserError(
-                f"{name} is needed to be put into the file and was not found; say --images DIR where it is."
-            )
+            words = "needed to be put into the file and was not found; say --images DIR where it is."
+            raise UserError(f"{name} is {words}", cause=f"the picture is {words}")
         return self.image
 
 

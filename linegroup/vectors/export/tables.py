@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from linegroup.errors import UserError
-from linegroup.vectors.calibration import SCALES, Scale, date_of
+from linegroup.vectors.calibration import SCALES, Scale, calibrate, date_of
 from linegroup.vectors.export.base import ExportOptions, Picture
 from linegroup.vectors.runs import by_width, runs_of
 from linegroup.wire import LineRecord, LinesDocument
@@ -38,7 +38,8 @@ def csv_wide(pictures: list[Picture], _options: ExportOptions) -> bytes:
     Columns are called as their lines, line_1, line_2, … where these have no name or share it.
 
     The common x are those of all lines' points, each once. Between its points a line is straight in the picture;
-    between its parts and beyond its ends it has no value. A cell holds one value: where a line turns back and has
+    between its parts and beyond its ends it has no value, nor where it is extrapolated: beyond the calibrated points of
+    an axis. A cell holds one value: where a line turns back and has
     several, that of its longest run in x (of equal ones the first) stands; `csv_long` has all of them.
     """
     document = pictures[0].document
@@ -47,6 +48,10 @@ def csv_wide(pictures: list[Picture], _options: ExportOptions) -> bytes:
     grid = np.unique(np.concatenate([np.zeros(0), *(x for x, _, _ in series)]))
     along, up = _scale(document, "x").forward, _scale(document, "y")
     columns = [up.back(_at(along(grid), along(x), up.forward(y), parts)) for x, y, parts in series]
+    columns = [
+        np.where(_is_extrapolated(grid, column, x, line, document), np.nan, column)
+        for column, (x, _, _), line in zip(columns, series, document.lines, strict=True)
+    ]
     show_x, show_y = _shown(document, "x"), _shown(document, "y")
     head = ["x", *_heads(document)]
     rows = [
@@ -159,6 +164,23 @@ def _at(grid: Values, x: Values, y: Values, parts: tuple[int, ...]) -> Values:
         read = run.is_read(grid)
         column[read] = run.at(grid[read])[:, 0]
     return column
+
+
+def _is_extrapolated(
+    grid: Values, column: Values, x: Values, line: LineRecord, document: LinesDocument
+) -> NDArray[np.bool_]:
+    """`(g,)`, whether a line's values at the grid lie beyond the calibrated points of an axis.
+
+    At its own points x, as the series says; between these they are read as the series is.
+    """
+    if document.calibration is None or line.series is None:
+        return np.zeros(len(grid), bool)
+    axes = calibrate(document.calibration)
+    beyond = axes.x.values_beyond(grid) | axes.y.values_beyond(column)
+    marked, plain = (x[np.array(line.series.extrapolated) == flag] for flag in (True, False))
+    # Where a line turns back, one x may have points of both kinds: then what is computed stands.
+    only = np.isin(grid, marked) ^ np.isin(grid, plain)
+    return np.asarray(np.where(only, np.isin(grid, marked), beyond))
 
 
 def _scale(document: LinesDocument, name: str) -> Scale:
