@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from linegroup.cli.common import DeviceOption, JsonFlag, output, plain, print_json, progress_bar
+from linegroup.cli.tables import bare_table
 from linegroup.tuning.tables import finite
 
 if TYPE_CHECKING:
@@ -183,15 +184,7 @@ def show_comparison(comparison: Comparison, gate: GateConfig) -> None:
     place = data["name"] + (f", {data['split']}" if data["split"] else "")
     title = f"{_named(tree['candidate'])} against {_named(tree['champion'])} on {data['pictures']} charts of {place}"
     judged = comparison.judged_tags(gate.metrics, gate.tag_pictures)
-    table = Table(
-        title=plain(title),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = bare_table(title)
     rows = [(f"[bold]{metric}[/bold]", *_cells(entry)) for metric, entry in tree["overall"].items()]
     for tag, entries in tree["tags"].items():
         rows += [(escape(f"{metric}, {plain(tag)}"), *_cells(entries[metric])) for metric in gate.metrics]

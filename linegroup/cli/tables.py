@@ -69,8 +69,9 @@ def _show_tags(report: Report, metric: str, title: str) -> None:
     output().print(table)
 
 
-def _table(title: str, first: str, methods: list[str]) -> Table:
-    table = Table(
+def bare_table(title: str) -> Table:
+    """A table without a frame, its title above it, without columns yet."""
+    return Table(
         title=plain(title),
         title_justify="left",
         title_style="bold",
@@ -79,6 +80,10 @@ def _table(title: str, first: str, methods: list[str]) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
+
+
+def _table(title: str, first: str, methods: list[str]) -> Table:
+    table = bare_table(title)
     table.add_column(first, no_wrap=True)
     for method in methods:
         table.add_column(plain(method), justify="right", no_wrap=True)
