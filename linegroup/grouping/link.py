@@ -229,11 +229,12 @@ def _as_it_was(groups: Groups, drawing: _Drawing, field: Field) -> Groups:
     renamed[labels] = back.labels
     shared = np.stack([order[groups.shared[:, 0]], renamed[groups.shared[:, 1]]], axis=1).astype(np.int32)
     beside = groups.beside.copy()
-    if len(beside):
+    beside[:, 2] = renamed[beside[:, 2]]
+    moved = field.positions[order] - drawing.field.positions
+    if len(beside) and moved.any():
         # It was moved as the ink next to it.
         nearest = cKDTree(drawing.field.positions).query(beside[:, :2])[1]
-        beside[:, :2] += (field.positions[order] - drawing.field.positions)[nearest]
-        beside[:, 2] = renamed[beside[:, 2]]
+        beside[:, :2] += moved[nearest]
         beside = _on_page(beside, field.label_image(back.labels))
     return replace(back, shared=shared[np.lexsort(shared.T)], beside=beside)
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from linegroup.compiling import compiled
 from linegroup.grouping.chains import Chain, Looks, link_strokes
 from linegroup.grouping.gathering import gather
 from linegroup.grouping.strokes import Strokes, find_strokes, ink_box
@@ -78,32 +79,41 @@ def bridges(
     drawn: NDArray[np.int32] | None = None
     for number, line in enumerate(lines, start=1):
         for chain in line:
-            ways = [way for way in _gaps(chain) if _outside(way, labels, number) <= reach]
-            if ways:
+            ways = _gaps(chain)
+            ways = ways[_outside(ways, labels, number) <= reach]
+            if len(ways):
                 drawn = np.zeros(labels.shape, dtype=np.int32) if drawn is None else drawn
                 thickness = round(chain.thickness + 1)  # with its soft edges
-                cv2.polylines(drawn, ways, isClosed=False, color=number, thickness=thickness)
+                cv2.polylines(drawn, list(ways), isClosed=False, color=number, thickness=thickness)
     if drawn is None:
         return np.zeros((0, 2), dtype=np.int32), np.zeros(0, dtype=np.int32)
     ys, xs = np.nonzero((drawn > 0) & (labels == 0))
     return np.stack([xs, ys], axis=1).astype(np.int32), drawn[ys, xs]
 
 
-def _gaps(chain: Chain) -> list[NDArray[np.int32]]:
-    """The two ends `(2, 2)` of each gap of a chain, a ring's last one included."""
+def _gaps(chain: Chain) -> NDArray[np.int32]:
+    """`(n, 2, 2)`, the two ends of each gap of a chain, a ring's last one included."""
     points = np.rint(chain.points).astype(np.int32)
     if chain.closed:
         points = np.append(points, points[:1], axis=0)
     at = np.flatnonzero(np.abs(np.diff(points, axis=0)).max(axis=1) > 1)
-    return list(np.stack([points[at], points[at + 1]], axis=1))
+    return np.stack([points[at], points[at + 1]], axis=1)
 
 
-def _outside(way: NDArray[np.int32], labels: NDArray[np.int32], number: int) -> float:
-    """How many pixels of a straight way are not of a line."""
-    length = float(np.hypot(*(way[1] - way[0])))
-    share = np.linspace(0, 1, int(2 * length) + 2)[:, None]
-    x, y = np.rint(way[0] + share * (way[1] - way[0])).astype(np.int64).T
-    return float((labels[y, x] != number).mean()) * length
+@compiled
+def _outside(ways: NDArray[np.int32], labels: NDArray[np.int32], number: int) -> NDArray[np.float64]:
+    """`(n,)`, how many pixels of each of some straight ways `(n, 2, 2)` are not of a line."""
+    outside = np.zeros(len(ways))
+    for k in range(len(ways)):
+        x, y = ways[k, 0]
+        right, down = ways[k, 1, 0] - x, ways[k, 1, 1] - y
+        length = np.hypot(right, down)
+        steps = int(2 * length) + 1
+        for step in range(steps + 1):
+            share = step / steps
+            outside[k] += labels[round(y + share * down), round(x + share * right)] != number
+        outside[k] *= length / (steps + 1)
+    return outside
 
 
 def drawn_over(line: Sequence[Chain], size: Size, reach: float) -> Mask:

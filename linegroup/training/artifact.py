@@ -14,7 +14,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from linegroup.config import Config, GroupingConfig, build_config
 from linegroup.errors import UserError, plainly
@@ -247,8 +248,27 @@ def _read_weights(content: bytes, path: Path) -> dict[str, Tensor]:
         ) from None
 
 
+class _Unfilled(TorchFunctionMode):
+    """Parameters are left as they were allocated.
+
+    On `meta` there is nothing to fill, and torch would load its whole compiler for it: a second and more.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, torch.nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _check_fit(weights: Mapping[str, Tensor], config: Config, path: Path) -> None:
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         expected = LineModel(config.model, config.loss).state_dict()
     wrong = [f"{name} is missing" for name in expected if name not in weights]
     wrong += [f"{name} is unknown" for name in weights if name not in expected]

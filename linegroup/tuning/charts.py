@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -33,6 +34,9 @@ Progress = Callable[[int, int], None]
 
 _KEPT = 10
 """Fields, and groupers with their trees, that a chart keeps: those of the settings that were tried last."""
+
+_KNOWN = 64
+"""Answers that a chart keeps, compressed: some ten thousand bytes each."""
 
 _HALF = float(np.finfo(np.float16).max)
 _INK = ("white_threshold", "canny_threshold1", "canny_threshold2", "canny_aperture_size", "canny_l2gradient")
@@ -70,6 +74,22 @@ class Chart:
         return line_pixels(self.sample, self.data)
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """Labels that are known, `uint16` compressed, and the work that was allowed for them."""
+
+    labels: bytes
+    max_work: int
+    over_work: str
+
+    def holds_for(self, config: GroupingConfig) -> bool:
+        """Whether the same setting with other limits has this answer, too: one that kept them all has."""
+        if (config.max_work, config.over_work) == (self.max_work, self.over_work):
+            return True
+        within = not config.max_work or 0 < self.max_work <= config.max_work
+        return self.over_work == "error" and within
+
+
 class ChartGrouper:
     """Groups one chart again and again: fields and trees stay as long as they serve."""
 
@@ -78,6 +98,7 @@ class ChartGrouper:
         self._picture = Picture(chart.pixels)
         self._fields: OrderedDict[Any, Field] = OrderedDict()
         self._groupers: OrderedDict[Any, Grouper] = OrderedDict()
+        self._answers: OrderedDict[str, _Answer] = OrderedDict()
 
     def labels(self, config: GroupingConfig) -> NDArray[np.uint16]:
         """`(h, w) uint16`, 0 = none, 1..K; the same as grouping the maps anew.
@@ -86,6 +107,9 @@ class ChartGrouper:
             UserError: as `Grouper.fit`.
             WorkExceeded: as `Grouper.fit`.
         """
+        known = self._answers.get(_answer_key(config))
+        if known is not None and known.holds_for(config):
+            return np.frombuffer(zlib.decompress(known.labels), dtype=np.uint16).reshape(self.chart.pixels.shape[:2])
         field = self._field(config)
         key = (_field_key(config), *(getattr(config, name) for name in _POINTS))
         grouper = self._groupers.get(key)
@@ -94,15 +118,18 @@ class ChartGrouper:
             groups = grouper.fit(field)
         else:
             groups = grouper.refit(**config.model_dump())
-        _keep(self._groupers, key, grouper)
-        return groups.image(field)
+        _keep(self._groupers, key, grouper, _KEPT)
+        labels = groups.image(field)
+        answer = _Answer(zlib.compress(labels.tobytes(), level=1), config.max_work, config.over_work)
+        _keep(self._answers, _answer_key(config), answer, _KNOWN)
+        return labels
 
     def _field(self, config: GroupingConfig) -> Field:
         key = _field_key(config)
         field = self._fields.get(key)
         if field is None:
             field = make_field(self._picture, self.chart.maps, config)
-        _keep(self._fields, key, field)
+        _keep(self._fields, key, field, _KEPT)
         return field
 
 
@@ -186,8 +213,13 @@ def _field_key(config: GroupingConfig) -> tuple[Any, ...]:
     return (threshold, *(getattr(config, name) for name in _FIELD))
 
 
-def _keep(kept: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+def _answer_key(config: GroupingConfig) -> str:
+    """What the answer depends on, but for the work allowed."""
+    return config.model_dump_json(exclude={"max_work", "over_work"})
+
+
+def _keep(kept: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
     kept[key] = value
     kept.move_to_end(key)
-    if len(kept) > _KEPT:
+    if len(kept) > most:
         kept.popitem(last=False)

@@ -8,6 +8,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,11 @@ def tune_grouping(
             caution=settings.caution,
             progress=progress,
         )
-        gains = [_gain(scorer, config, found, part, groups, settings) for part in (tuned, held) if part]
+        tried = space.of_heads(config.model.heads)
+        # The picture takes seconds, in which the processes score.
+        with ThreadPoolExecutor(1) as beside:
+            picture = beside.submit(draw_search, tried, found.trials, found.best, settings.objective)
+            gains = [_gain(scorer, config, found, part, groups, settings) for part in (tuned, held) if part]
     measured = gains[-1]
     metrics = {
         **{name: value for name, value in artifact.metrics.items() if name.removeprefix("val_") not in METRICS},
@@ -161,9 +166,7 @@ def tune_grouping(
         "val_charts": float(measured.charts),
     }
     write_text(out / TRIALS, trials_csv(found.trials))
-    write_bytes(
-        out / PICTURE, draw_search(space.of_heads(config.model.heads), found.trials, found.best, settings.objective)
-    )
+    write_bytes(out / PICTURE, picture.result())
     made = save_artifact(target, artifact.build(), artifact.config, found.grouping, metrics, data=artifact.data)
     old, new = config.grouping.model_dump(mode="json"), found.grouping.model_dump(mode="json")
     changed = {key: (old[key], new[key]) for key in old if old[key] != new[key]}

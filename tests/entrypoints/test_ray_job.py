@@ -156,6 +156,7 @@ def chain(cluster, tmp_path_factory) -> tuple[Path, dict[str, dict[str, Any]]]:
     return root, {name: last_json(submit(cluster, *command)) for name, command in commands.items()}
 
 
+@pytest.mark.long
 def test_each_job_of_the_chain_answers(chain):
     root, said = chain
     assert said["shard"]["samples"] == len(ShardSet(root / "shards")) == 20
@@ -169,6 +170,7 @@ def test_each_job_of_the_chain_answers(chain):
     assert said["promote"]["comparison"]["overall"].keys() >= {"ari", "line_f1"}
 
 
+@pytest.mark.long
 def test_the_chain_is_seen_in_mlflow(cluster, chain):
     root, said = chain
     tracking = TrackingConfig(uri=cluster[1]["MLFLOW_TRACKING_URI"])
@@ -193,6 +195,16 @@ def test_the_chain_is_seen_in_mlflow(cluster, chain):
     assert entry["scores"].keys() >= {"ari", "line_f1"}
     shown = registry.show_model("models:/linegroup@champion", tracking)
     assert shown["version"] == said["register"]["artifact_version"]
+
+
+def test_a_job_answers_on_its_last_line(cluster, tmp_path):
+    shards = tmp_path / "shards"
+    done = submit(
+        cluster,
+        *("python", "jobs/make_shards.py", "--annotations", str(CHARTS / "annotations.json")),
+        *("--images", str(CHARTS), "--out", str(shards), "--images-per-part", "8"),
+    )
+    assert last_json(done)["samples"] == len(ShardSet(shards)) == 20
 
 
 def test_a_mistake_fails_the_job_with_its_reason(cluster, tmp_path):

@@ -145,6 +145,16 @@ def test_importing_is_light():
     assert answer.stdout.strip() == "[]"
 
 
+def test_reading_a_model_does_without_torchs_compiler():
+    """It takes longer to load than all the rest of the model."""
+    script = (
+        "import sys; from linegroup.predict import Predictor; Predictor.load('pretrained');"
+        "print([m for m in ('torch._dynamo', 'sympy') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("path", sorted((PACKAGE.parent / "jobs").glob("*.py")), ids=lambda path: path.name)
 def test_a_job_fits_a_screen(path):
     """Entry points parse, call the library and print one line; what is more belongs into the library."""

@@ -172,6 +172,30 @@ def test_grouping_again_equals_grouping_anew(charts, seed):
         np.testing.assert_array_equal(grouper.labels(config), groups.image(field))
 
 
+def test_an_answer_is_known_again_within_its_limits(charts, monkeypatch):
+    """One within a limit is that of the same setting with a wider one; what may be sampled is of its limit alone."""
+    anew: list[GroupingConfig] = []
+    field = ChartGrouper._field
+    monkeypatch.setattr(ChartGrouper, "_field", lambda self, config: (anew.append(config), field(self, config))[1])
+    grouper = ChartGrouper(charts[0])
+
+    def is_known(max_work: int, over_work: str) -> bool:
+        before = len(anew)
+        config = CONFIG.grouping.changed({"method": "dbscan", "eps": 0.4, "max_work": max_work, "over_work": over_work})
+        labels = grouper.labels(config)
+        np.testing.assert_array_equal(labels, ChartGrouper(charts[0]).labels(config))
+        return len(anew) == before + 1  # that of the other grouper
+
+    assert not is_known(200, "sample")
+    assert is_known(200, "sample")
+    assert not is_known(0, "sample")
+    assert not is_known(10**5, "error")
+    assert is_known(10**5, "error")
+    assert is_known(10**6, "sample")
+    assert is_known(0, "sample")
+    assert not is_known(10**4, "error")
+
+
 def test_when_a_trial_is_is_behind():
     best = [0.9, 0.8, 0.7, 0.9, 0.8, 0.9]
     assert is_behind([0.1, 0.1, 0.0, 0.1, 0.1], best, 2.0)
