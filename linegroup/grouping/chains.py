@@ -3,29 +3,29 @@
 Strokes are linked at their ends, each end to one other at most, so that the links cost least in total: a
 matching. What a link costs is what is known at the ends: how much the line would turn, how far each end lies
 from the straight way on of the other, whether they are equally thick, how wide the gap is and whether the gaps
-already seen were like it; with a model also how far apart their embeddings are, and in which direction a mark
-too short to have one goes on. Linked strokes are longer, so their directions are better known: this is done
-again with wider and wider gaps.
+already seen were like it, and whether both chains are interrupted as often; with a model also how far apart their
+embeddings are, and in which direction a mark too short to have one goes on. Linked strokes are longer, so their
+directions are better known: this is done again with wider and wider gaps. A chain that turns out to be of two styles
+is cut where they meet, and all is linked once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
-from statistics import median
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from linegroup.compiling import compiled
+from linegroup.grouping.chain import Chain, Points, join_chains
 from linegroup.grouping.matching import connected, match_ends
 from linegroup.grouping.strokes import Strokes
+from linegroup.grouping.style import cut_at_changes, mend, misfit
 
 Mask = NDArray[np.bool_]
-Points = NDArray[np.float64]
 
 SHORT = 3.0
 """Strokes between two junctions shorter than this many times the line's thickness are part of one crossing."""
@@ -48,11 +48,11 @@ BACK, BACK_SLACK, BACK_FULL = 2.5, 4.0, 20.0
 BEND, WEDGE = 0.7, 12
 """Cosine of a turn that is no turning back, or is one; over how many pixels of a stroke that is seen."""
 
-LONG = 60.0
-"""Pixels; no dash is longer than this."""
-
 STYLE = 0.5
 """How much it costs to go from dashes into others twice as long and more, or into none."""
+
+UNLIKE, UNLIKE_SLACK, UNLIKE_MOST = 0.2, 2.0, 20.0
+"""What a nat costs by which two chains are not of one style, beyond the slack, and up to so many nats."""
 
 MOST_PAIRS, NEAREST = 400_000, 16
 """Of more pairs of ends than that only those are looked at in which one is among the nearest of the other."""
@@ -95,42 +95,6 @@ class Looks:
         return np.asarray(self.unalike * np.clip(away - 0.25, 0, 1))
 
 
-@dataclass(frozen=True, eq=False)
-class Chain:
-    """Strokes in a row.
-
-    Attributes:
-        points: `(n, 2)`, from end to end, pixels.
-        gaps: Lengths of the gaps in it, in pixels.
-        thickness: Mean over its length.
-        closed: Whether its ends are linked to each other.
-        dashes: Lengths of its pieces from gap to gap, in pixels; by default it is one piece.
-    """
-
-    points: Points
-    gaps: tuple[float, ...]
-    thickness: float
-    closed: bool = False
-    dashes: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.dashes:
-            object.__setattr__(self, "dashes", (float(len(self.points)),))
-
-    @cached_property
-    def usual_gap(self) -> float:
-        """NaN where there are too few to tell."""
-        return median(self.gaps) if len(self.gaps) >= 2 else np.nan
-
-    @cached_property
-    def usual_dash(self) -> float:
-        """Half of its ink is in pieces at least as long; NaN for a short one without gaps, which may be anything."""
-        if len(self.gaps) < 2 and max(self.dashes) < LONG:
-            return np.nan
-        longest = sorted(self.dashes, reverse=True)
-        return longest[int(np.searchsorted(np.cumsum(longest), sum(longest) / 2))]
-
-
 @dataclass(frozen=True)
 class Level:
     """How far links reach, in pixels.
@@ -160,6 +124,8 @@ class _Ends:
         features: `(E, D)`, mean embedding; D = 0 without a model.
         columns: `(E, 2)`, first and last column of the chain.
         dashes: `(E,)`, the logarithm of the chain's usual dash; NaN where it has none.
+        lengths: `(E,)`, the pixels of the chain.
+        interruptions: `(E,)`, the number of its gaps.
     """
 
     places: Points
@@ -169,6 +135,8 @@ class _Ends:
     features: Points
     columns: Points
     dashes: Points
+    lengths: Points
+    interruptions: Points
 
 
 def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None, *, alone: bool = True) -> list[Chain]:
@@ -193,6 +161,15 @@ def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None, *, 
         Level(20 + 8 * thick, 30 + 4 * thick, 0.7, FREE),
         Level(0.06 * width + 8 * thick, 40 + 4 * thick, 0.8, 0.8 * FREE),
     )
+    chains = _over_all_gaps(chains, levels, looks, back)
+    cuts = [cut_at_changes(chain) for chain in chains]
+    if any(len(parts) > 1 for parts in cuts):
+        # Where two lines met, ends that were too short to tell have the style of long chains now.
+        chains = mend(_over_all_gaps(list(itertools.chain.from_iterable(cuts)), levels, looks, back), cuts)
+    return chains
+
+
+def _over_all_gaps(chains: list[Chain], levels: Sequence[Level], looks: Looks | None, back: float) -> list[Chain]:
     for level in levels:
         for _ in range(2):
             before = len(chains)
@@ -405,7 +382,9 @@ def _ends(
     last_column = np.repeat(np.maximum.reduceat(points[:, 0], cuts[:-1]), 2)
     columns = np.stack([first_column, last_column], axis=1)
     dashes = np.log(np.repeat([chain.usual_dash for chain in chains], 2) + 4)
-    return _Ends(places, directions, thickness, usual, features, columns, dashes)
+    lengths = np.repeat(np.diff(cuts), 2).astype(np.float64)
+    gaps = np.repeat([float(len(chain.gaps)) for chain in chains], 2)
+    return _Ends(places, directions, thickness, usual, features, columns, dashes, lengths, gaps)
 
 
 def _backwards(ends: _Ends, pairs: NDArray[np.int64]) -> Points:
@@ -497,6 +476,8 @@ def _costs(ends: _Ends, pairs: NDArray[np.int64], level: Level, looks: Looks | N
         cost += looks.cost(ends.features[a], ends.features[b])
     a, b = pairs.T
     cost += STYLE * np.nan_to_num(np.maximum(np.abs(ends.dashes[a] - ends.dashes[b]) - 0.7, 0)) ** 2
+    unlike = misfit((ends.lengths[a], ends.lengths[b]), (ends.interruptions[a], ends.interruptions[b]))
+    cost += UNLIKE * np.clip(unlike - UNLIKE_SLACK, 0, UNLIKE_MOST)
     gap, rhythm = known[:, 4], known[:, 5]
     return np.asarray(cost + np.where(rhythm == UNKNOWN, 0.5 * gap / level.reach, 0.25 * np.log(rhythm) ** 2))
 
@@ -530,73 +511,3 @@ def _known(places: Points, directions: Points, thickness: Points, gaps: Points, 
         if seen:
             known[k, 5] = (gap + 2) / (usual / seen + 2)
     return known
-
-
-def join_chains(
-    chains: Sequence[Chain],
-    links: Iterable[tuple[int, int]],
-    without: Iterable[int] = (),
-    meeting: Container[frozenset[int]] = (),
-) -> list[Chain]:
-    """Chains of chains, in the order of their first ones; some are left out, unlinked as they are.
-
-    Links in `meeting` have no gap.
-    """
-    mate: dict[int, int] = {}
-    for a, b in links:
-        mate[a], mate[b] = b, a
-    seen = [False] * len(chains)
-    for k in without:
-        seen[k] = True
-    joined = []
-    for start, chain in enumerate(chains):
-        if seen[start]:
-            continue
-        seen[start] = True
-        if 2 * start not in mate and 2 * start + 1 not in mate:
-            joined.append(chain)
-            continue
-        forward, backward = walk(2 * start + 1, mate, seen), walk(2 * start, mate, seen)
-        row = [end ^ 1 for end in reversed(backward)] + [2 * start, *forward]
-        ring = mate.get(row[0]) == row[-1] ^ 1
-        met = [frozenset((a ^ 1, b)) in meeting for a, b in pairwise(row)]
-        joined.append(_concatenate([(chains[end // 2], bool(end % 2)) for end in row], met, closed=ring))
-    return joined
-
-
-def walk(leaving: int, mate: dict[int, int], seen: list[bool]) -> list[int]:
-    """The ends at which one chain after the other is entered, leaving the first at `leaving`.
-
-    Args:
-        leaving: An end: 2k is the first one of number k, 2k + 1 its last.
-        mate: The end that each linked one is linked to.
-        seen: By number; those that are entered are marked.
-    """
-    entered = []
-    while leaving in mate and not seen[mate[leaving] // 2]:
-        entered.append(mate[leaving])
-        seen[entered[-1] // 2] = True
-        leaving = entered[-1] ^ 1
-    return entered
-
-
-def _concatenate(row: list[tuple[Chain, bool]], meets: Sequence[bool], *, closed: bool) -> Chain:
-    """One chain from several, those marked turned round; `meets`: which meet the next one without a gap."""
-    if len(row) == 1:
-        chain = row[0][0]
-        return replace(chain, closed=chain.closed or closed)
-    points = [chain.points[::-1] if turned else chain.points for chain, turned in row]
-    between = np.hypot(*np.array([b[0] - a[-1] for a, b in pairwise(points)]).T).tolist()
-    lengths = np.array([len(p) for p in points])
-    thickness = float((np.array([chain.thickness for chain, _ in row]) * lengths).sum() / lengths.sum())
-    gaps, dashes = [gap for chain, _ in row for gap in chain.gaps], [0.0]
-    for k, (chain, turned) in enumerate(row):
-        own = chain.dashes[::-1] if turned else chain.dashes
-        if k == 0 or meets[k - 1]:
-            dashes[-1] += own[0]
-        else:
-            gaps.append(between[k - 1])
-            dashes.append(own[0])
-        dashes.extend(own[1:])
-    # Two marks linked at both ends are no ring.
-    return Chain(np.concatenate(points), tuple(gaps), thickness, closed and len(row) > 2, tuple(dashes))

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from linegroup.grouping.chains import Chain, Looks
+from linegroup.grouping.chain import Chain
+from linegroup.grouping.chains import Looks
 
 COMMON, SLACK = 0.5, 4.0
 """A chain may lie over this share of the next one's columns, or of its own, and so many pixels more."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from linegroup.config import GroupingConfig
-from linegroup.grouping.chains import Chain, Looks
+from linegroup.grouping.chain import Chain
+from linegroup.grouping.chains import Looks
 from linegroup.grouping.clustering import empty_groups, number_lines
 from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks, likely_inks
 from linegroup.grouping.linking import bridges, drawn_over, link_lines, share_out

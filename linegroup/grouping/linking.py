@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
-from linegroup.grouping.chains import Chain, Looks, link_strokes
+from linegroup.grouping.chain import Chain
+from linegroup.grouping.chains import Looks, link_strokes
 from linegroup.grouping.gathering import gather
 from linegroup.grouping.strokes import Strokes, find_strokes, ink_box
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from linegroup.grouping.chains import Chain
+from linegroup.grouping.chain import Chain
 
 Mask = NDArray[np.bool_]
 

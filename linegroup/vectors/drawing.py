@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
-from linegroup.grouping.chains import Chain
+from linegroup.grouping.chain import Chain
 from linegroup.grouping.strokes import Strokes
 from linegroup.vectors.centring import centred
 from linegroup.vectors.ground import Ground

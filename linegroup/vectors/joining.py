@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from linegroup.grouping.chains import Chain, walk
+from linegroup.grouping.chain import Chain, walk
 from linegroup.vectors.shortening import shortened
 
 Points = NDArray[np.float64]

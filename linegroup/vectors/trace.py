@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from linegroup.grouping.chains import Chain
+from linegroup.grouping.chain import Chain
 from linegroup.grouping.fragments import Pieces, pieces
 from linegroup.grouping.strokes import Strokes
 from linegroup.vectors.beside import beside

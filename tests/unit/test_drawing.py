@@ -6,7 +6,7 @@ import networkx
 import numpy as np
 import pytest
 
-from linegroup.grouping.chains import Chain
+from linegroup.grouping.chain import Chain
 from linegroup.vectors.hooks import is_hook
 from linegroup.vectors.joining import end_to_end
 from linegroup.vectors.pen import Graph, pen_ways

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from linegroup.grouping.chains import Chain, link_strokes
+from linegroup.grouping.chain import Chain
+from linegroup.grouping.chains import link_strokes
 from linegroup.grouping.gathering import gather
 from linegroup.grouping.linking import link_lines
 from linegroup.grouping.strokes import find_strokes

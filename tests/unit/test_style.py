@@ -1,0 +1,94 @@
+"""Chains of two styles are cut where these meet, and what has nothing else to go on in stays whole."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linegroup.grouping.chain import Chain, join_chains
+from linegroup.grouping.linking import link_lines, share_out
+from linegroup.grouping.style import cut_at_changes, mend, misfit
+
+counts = st.integers(0, 200)
+
+
+def dashed(first, dashes, gap=5.0):
+    """A chain along a row whose pieces are strokes of their own."""
+    pieces, x = [], float(first)
+    for dash in dashes:
+        xs = x + np.arange(dash)
+        pieces.append(Chain(np.stack([xs, np.full(len(xs), 10.0)], axis=1), (), 2.0))
+        x = xs[-1] + gap
+    (whole,) = join_chains(pieces, [(2 * k + 1, 2 * k + 2) for k in range(len(pieces) - 1)])
+    return whole
+
+
+@given(st.integers(1, 2000), counts, st.integers(1, 2000), counts)
+def test_one_style_for_two_never_tells_more_shortly(n, k, m, j):
+    k, j = min(k, n), min(j, m)
+    cost = float(misfit((np.array([n]), np.array([m])), (np.array([k]), np.array([j])))[0])
+    assert cost >= -1e-6 * (n + m)
+    same = misfit((np.array([n]), np.array([3 * n])), (np.array([k]), np.array([3 * k])))
+    assert float(same[0]) == pytest.approx(0, abs=1e-6 * max(1, k))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_dashes_that_run_into_a_solid_line_are_cut_off(turned):
+    """Also where the chain is told from its other end."""
+    solid = Chain(np.stack([200.0 + np.arange(200), np.full(200, 10.0)], axis=1), (), 2.0)
+    ends = [(1, 3 if turned else 2)]
+    if turned:
+        solid = Chain(solid.points[::-1], (), 2.0)
+    (mixed,) = join_chains([dashed(0, [8] * 15), solid], ends, (), {frozenset(ends[0])})
+    parts = cut_at_changes(mixed)
+    assert [len(part.points) for part in parts] == [15 * 8, 200]
+    assert [len(part.gaps) for part in parts] == [14, 0]
+    assert [sum(part.dashes) for part in parts] == [15 * 8, 200]
+
+
+def test_a_chain_of_one_style_is_left_alone():
+    for dashes in ([8] * 40, [300], [12, 3] * 20, [90, 60, 80]):
+        chain = dashed(0, dashes)
+        assert cut_at_changes(chain) == [chain]
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=12), st.data())
+def test_what_is_cut_and_mended_is_what_it_was(dashes, data):
+    chain = dashed(0, dashes)
+    at = data.draw(st.sampled_from(chain.joins))
+    one, other = chain.cut(at)
+    assert len(one.points) == at
+    (whole,) = mend([one, other], [[one, other]])
+    np.testing.assert_array_equal(whole.points, chain.points)
+    assert (whole.gaps, whole.dashes, whole.joins) == (chain.gaps, chain.dashes, chain.joins)
+
+
+def test_an_end_that_has_found_another_one_is_not_mended():
+    one, other = dashed(0, [8] * 6).cut(24)
+    third = Chain(other.points + np.array([0.0, 2.0]), (), 2.0)
+    (linked,) = join_chains([one, third], [(1, 2)])
+    assert len(mend([linked, other], [[one, other]])) == 2
+
+
+@pytest.mark.parametrize("gap", [4, 6])
+def test_a_dashed_line_and_a_solid_one_that_touch_keep_their_styles(gap):
+    """Both turn where they touch: by the ends there, each would go on in the other."""
+    xs = np.arange(20, 381, dtype=float)
+    away = np.abs(xs - 200)
+    upper, lower = 110 - 0.3 * away, 110 + 0.3 * away
+    mask = np.zeros((220, 400), np.uint8)
+    cv2.polylines(mask, [np.stack([xs, lower], axis=1).round().astype(np.int32)], False, 1, 2)
+    for k in range(0, len(xs), 8 + gap):
+        piece = np.stack([xs, upper], axis=1)[k : k + 9]
+        cv2.polylines(mask, [piece.round().astype(np.int32)], False, 1, 2)
+    found = link_lines(mask > 0, (220, 400))
+    assert len(found) == 2
+    labels = share_out(mask > 0, found)
+    left, right = np.arange(220)[:, None] < 108, np.arange(220)[:, None] > 114
+    for half in (np.s_[:, :180], np.s_[:, 220:]):
+        names = [set(labels[half][(side & (labels[half] > 0))].tolist()) for side in (left, right)]
+        assert [len(name) for name in names] == [1, 1]
+        assert names[0] != names[1]
+    # The dashed one is the same on both sides.
+    assert len(set(labels[:100][labels[:100] > 0].tolist())) == 1
