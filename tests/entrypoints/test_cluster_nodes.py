@@ -30,7 +30,7 @@ JOBS = (
     # Two workers do not fit on one node of one CPU.
     *("ray.num_workers=2", "ray.cpus_per_worker=0.7", "ray.cpus_per_loader=0.2"),
 )
-LENGTH = 960
+LENGTH = 720
 """Steps of a training of the search: the first one is not at its end when the second begins."""
 SEARCH = (
     *("ray.num_workers=0", f"training.max_steps={LENGTH}", "training.save_every=8"),
@@ -105,7 +105,6 @@ def test_a_search_goes_on_without_a_node(data, tmp_path):
     space.write_text("parameters:\n  - {key: loss.delta_d, low: 1.0, high: 3.0}\n")
     uri = f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"
     said = run_scenario("search", tmp_path, *SEARCH, f"data.train={data}", f"search.space={space}", uri)
-    print(said)
     assert said["trials"] == [{"state": "complete", "spent": 100, "note": ""}] * 2
     out = tmp_path / "search"
     assert load_artifact(out / "artifact")
