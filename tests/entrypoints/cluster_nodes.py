@@ -145,7 +145,7 @@ def search(machines: Machines, root: Path, settings: list[str]) -> dict[str, Any
             first.setdefault(path.parent.name, stood[path.parent.name])
         return len(stood) == 2 and all(stood[name] > first[name] for name in stood)
 
-    loss = Loss(machines, "ray::ImplicitFunc.train", both_judged_twice)
+    loss = Loss(machines, "ray::ImplicitFunc", both_judged_twice)
     result = search_method(plan)
     return {
         "lost": [loss.join()],

@@ -130,7 +130,7 @@ def processes_of_trainings() -> list[int]:
     below = [os.getpid()]
     for pid in below:
         below += [child for child, parent in parents.items() if parent == pid]
-    return [pid for pid in below if words.get(pid, b"").startswith(b"ray::ImplicitFunc.train")]
+    return [pid for pid in below if words.get(pid, b"").startswith(b"ray::ImplicitFunc")]
 
 
 class Kill:
@@ -261,7 +261,7 @@ def kill_in_the_middle(shards: Path, folder: Path) -> Killed:
     options = arguments(
         shards, folder, "small_unet", "search.trials=2", "training.max_steps=300", "training.save_every=20"
     )
-    (folder / "space.yaml").write_text("parameters:\n  - {key: loss.delta_d, low: 1.0, high: 3.0}\n")
+    (folder / "space.yaml").write_text(DELTA)
     command = [sys.executable, str(ROOT / "tune" / "search_method.py"), *options, "ray.address=local"]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
     trials = folder / "search" / "trials"
