@@ -30,7 +30,7 @@ def read_trials(plan: SearchPlan, grid: ResultGrid) -> tuple[list[Trial], list[s
                 state,
                 metrics.get("objective"),
                 progress,
-                float(metrics.get("time_total_s", 0.0)),
+                float(metrics.get("seconds", 0.0)),
                 values,
                 plan.space.settings(values, plan.base),
                 reason(result.error),

@@ -80,7 +80,15 @@ class JudgedRuntime(Runtime):
             self._tracker.model(load_artifact(self._judge.folder / ARTIFACT))
         # Tune may end this process at the report, also at the last one.
         self._tracker.flush()
-        tune.report({"objective": judged.best, "progress": WHOLE * judged.step // self._total, "step": judged.step})
+        tune.report(
+            {
+                "objective": judged.best,
+                "progress": WHOLE * judged.step // self._total,
+                "step": judged.step,
+                # Tune's own count begins anew with each process.
+                "seconds": judged.seconds,
+            }
+        )
 
 
 class Numbers(Tracker):

@@ -68,6 +68,9 @@ def quiet_optuna() -> Iterator[None]:
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Tune counts anew what a training tells once its process has died; what is told at the end counts.
+            warnings.filterwarnings("ignore", message=".*is already reported")
+            yield
     finally:
         optuna.logging.set_verbosity(before)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,13 @@ class Judgement:
         step: Of the checkpoint.
         objective: With the best grouping for it.
         best: The largest objective so far: that of the network in `artifact`, with its grouping.
+        seconds: That the training has taken until then, in all processes that it has had.
     """
 
     step: int
     objective: float
     best: float
+    seconds: float = field(compare=False)
 
 
 class Judge:
@@ -70,6 +73,7 @@ class Judge:
         remove_temporaries(folder, _FILE)
         self._best = _kept(folder / ARTIFACT)
         self.last = self._read()
+        self._began = time.monotonic() - (0.0 if self.last is None else self.last.seconds)
 
     def __call__(self, state: Checkpoint, runtime: Runtime) -> tuple[Judgement, Mapping[str, float]]:
         """Search a grouping for a checkpoint, beginning with the best one so far.
@@ -114,8 +118,9 @@ class Judge:
                 data=data_tags(self.config.data),
             )
         # The artifact says itself what it is worth: after a kill between the two files they do not disagree.
-        write_text(self.folder / _FILE, json.dumps({"step": state.step, "objective": value}) + "\n")
-        self.last = Judgement(state.step, value, self._best.metrics[OBJECTIVE])
+        seconds = round(time.monotonic() - self._began, 3)
+        write_text(self.folder / _FILE, json.dumps({"step": state.step, "objective": value, "seconds": seconds}) + "\n")
+        self.last = Judgement(state.step, value, self._best.metrics[OBJECTIVE], seconds)
         return self.last, metrics
 
     def _begin(self) -> Config:
@@ -126,10 +131,10 @@ class Judge:
         """What was judged last; None where the model of it is lost."""
         try:
             known = json.loads((self.folder / _FILE).read_text(encoding="utf-8"))
-            step, objective = int(known["step"]), float(known["objective"])
+            step, objective, seconds = int(known["step"]), float(known["objective"]), float(known["seconds"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return None if self._best is None else Judgement(step, objective, self._best.metrics[OBJECTIVE])
+        return None if self._best is None else Judgement(step, objective, self._best.metrics[OBJECTIVE], seconds)
 
 
 def _mean(values: list[float]) -> float:

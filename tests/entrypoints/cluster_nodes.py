@@ -1,9 +1,11 @@
 """Run by test_cluster_nodes.py, for a Ray of its own: three nodes on this machine, of which working ones are removed.
 
-    python tests/entrypoints/cluster_nodes.py FOLDER dotted.key=value …
+    python tests/entrypoints/cluster_nodes.py jobs FOLDER dotted.key=value …
+    python tests/entrypoints/cluster_nodes.py search FOLDER dotted.key=value …
 
-Below FOLDER: `shards` by a job that lost a node; `quiet` and `lost`, trainings with two workers each, of which the
-second lost the node of one of them. Writes one JSON line.
+Below FOLDER, of `jobs`: `shards` by a job that lost a node; `quiet` and `lost`, trainings with two workers each, of
+which the second lost the node of one of them. Of `search`: `search`, which lost the node of one of its trainings.
+Writes one JSON line.
 """
 
 import contextlib
@@ -27,8 +29,10 @@ from ray.cluster_utils import Cluster
 
 from linegroup.config import load_config
 from linegroup.distributed.data import ShardProgress, make_shards
+from linegroup.distributed.search import search_method
 from linegroup.distributed.synth_job import SynthJob
 from linegroup.distributed.train import train_distributed
+from linegroup.tuning.plans import TRAININGS, load_search, plan_search
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
@@ -101,34 +105,24 @@ class Loss:
         return self.happened
 
 
-def main() -> dict[str, Any]:
-    folder, *settings = sys.argv[1:]
-    root = Path(folder)
+def jobs(machines: Machines, root: Path, settings: list[str]) -> dict[str, Any]:
+    """Sharding and training."""
     seconds = [time.monotonic()]
-    with tempfile.TemporaryDirectory(prefix="lg-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
-        # Also the address of this cluster is noted below it, where nobody else looks.
-        os.environ["RAY_TMPDIR"] = temporary
-        (Path(temporary) / "ray").mkdir()
-        machines = Machines()
-        seconds.append(time.monotonic())
-        try:
-            states = [ShardProgress()]
-            loss = Loss(machines, "ray::Map", lambda: states[-1].done >= 2)
-            made = make_shards(SynthJob(count=24, images_per_part=1, out=root / "shards"), states.append)
-            lost = [loss.join()]
-            left = [machines.left()]
-            seconds.append(time.monotonic())
-            machines.fill()
-            train_distributed(load_config(None, [*settings, f"training.out={root / 'quiet'}"]))
-            seconds.append(time.monotonic())
-            last = root / "lost" / "checkpoints" / "last.pt"
-            loss = Loss(machines, "RayTrainWorker", last.exists)
-            result = train_distributed(load_config(None, [*settings, f"training.out={root / 'lost'}"]))
-            lost.append(loss.join())
-            left.append(machines.left())
-            seconds.append(time.monotonic())
-        finally:
-            machines.stop()
+    states = [ShardProgress()]
+    loss = Loss(machines, "ray::Map", lambda: states[-1].done >= 2)
+    made = make_shards(SynthJob(count=24, images_per_part=1, out=root / "shards"), states.append)
+    lost = [loss.join()]
+    left = [machines.left()]
+    seconds.append(time.monotonic())
+    machines.fill()
+    train_distributed(load_config(None, [*settings, f"training.out={root / 'quiet'}"]))
+    seconds.append(time.monotonic())
+    last = root / "lost" / "checkpoints" / "last.pt"
+    loss = Loss(machines, "RayTrainWorker", last.exists)
+    result = train_distributed(load_config(None, [*settings, f"training.out={root / 'lost'}"]))
+    lost.append(loss.join())
+    left.append(machines.left())
+    seconds.append(time.monotonic())
     return {
         "lost": lost,
         "left": left,
@@ -137,6 +131,44 @@ def main() -> dict[str, Any]:
         "resumed_from": result.resumed_from,
         "seconds": [round(b - a, 1) for a, b in itertools.pairwise(seconds)],
     }
+
+
+def search(machines: Machines, root: Path, settings: list[str]) -> dict[str, Any]:
+    """A search, two trainings at a time; `stood` is where they were when the node was lost."""
+    plan = plan_search(*load_search(None, [*settings, f"search.out={root / 'search'}"]))
+    first: dict[str, int] = {}
+    stood: dict[str, int] = {}
+
+    def both_judged_twice() -> bool:
+        for path in (plan.out / TRAININGS).glob("*/judged.json"):
+            stood[path.parent.name] = json.loads(path.read_text())["step"]
+            first.setdefault(path.parent.name, stood[path.parent.name])
+        return len(stood) == 2 and all(stood[name] > first[name] for name in stood)
+
+    loss = Loss(machines, "ray::ImplicitFunc", both_judged_twice)
+    result = search_method(plan)
+    return {
+        "lost": [loss.join()],
+        "left": [machines.left()],
+        "stood": stood,
+        "trials": [{"state": trial.state, "spent": trial.spent, "note": trial.note} for trial in result.trials],
+    }
+
+
+SCENARIOS = {"jobs": jobs, "search": search}
+
+
+def main() -> dict[str, Any]:
+    name, folder, *settings = sys.argv[1:]
+    with tempfile.TemporaryDirectory(prefix="lg-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
+        # Also the address of this cluster is noted below it, where nobody else looks.
+        os.environ["RAY_TMPDIR"] = temporary
+        (Path(temporary) / "ray").mkdir()
+        machines = Machines()
+        try:
+            return SCENARIOS[name](machines, Path(folder), settings)
+        finally:
+            machines.stop()
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +21,8 @@ from linegroup.predict import Predictor
 from linegroup.testing import random_sample
 from linegroup.training import mlflow_access, registry
 from linegroup.training.artifact import load_artifact
-from linegroup.tuning.plans import load_search, plan_search
+from linegroup.training.reporting import read_metrics
+from linegroup.tuning.plans import SearchPlan, load_search, plan_search
 
 ROOT = Path(__file__).parents[2]
 TINY = (
@@ -35,6 +39,7 @@ TINY = (
     "search.cpus=0.5",
     "search.max_failures=0",
 )
+ENDS = {"complete": "FINISHED", "stopped": "KILLED"}
 SPACE = """
 parameters:
   - {key: loss.delta_d, low: 1.0, high: 3.0}
@@ -110,6 +115,134 @@ def test_when_all_fail_it_says_why(shards, tmp_path, ray_session):
         search_method(plan_search(*load_search(None, given)))
 
 
+DELTA = "parameters:\n  - {key: loss.delta_d, low: 1.0, high: 3.0}\n"
+LENGTH, SAVED = 800, 40
+"""Steps of a training, and between two of its checkpoints: the first one is not at its end when the second begins."""
+
+
+def processes_of_trainings() -> list[int]:
+    """Of the search that this process is at."""
+    words, parents = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words[int(entry.name)] = (entry / "cmdline").read_bytes()
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    below = [os.getpid()]
+    for pid in below:
+        below += [child for child, parent in parents.items() if parent == pid]
+    return [pid for pid in below if words.get(pid, b"").startswith(b"ray::ImplicitFunc")]
+
+
+class Kill:
+    """One of two trainings is killed as soon as both have been judged twice."""
+
+    def __init__(self, plan: SearchPlan) -> None:
+        self._stood: dict[str, int] = {}
+        self._thread = threading.Thread(target=self._work, args=(plan.out / "trials",), daemon=True)
+        self._thread.start()
+
+    def _work(self, trials: Path) -> None:
+        # Twice: what a training had to say of its first checkpoint has reached Tune and MLflow then.
+        while len(stood := judged(trials)) < 2 or min(stood.values()) < 2 * SAVED:
+            time.sleep(0.02)
+        assert max(stood.values()) < LENGTH
+        victim, _ = processes_of_trainings()
+        os.kill(victim, signal.SIGKILL)
+        self._stood = stood
+
+    def join(self) -> dict[str, int]:
+        """The steps at which the trainings stood, by their folders; none where nothing was killed."""
+        self._thread.join(10)
+        return self._stood
+
+
+def judged(trials: Path) -> dict[str, int]:
+    """The step at which each training was judged last, by its folder."""
+    return {path.parent.name: json.loads(path.read_text())["step"] for path in trials.glob("*/judged.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("failures", [1, 0])
+def test_a_training_is_killed(failures, shards, tmp_path, ray_session):
+    """It goes on from its checkpoint where it may, and is noted as failed where not; the other one does not notice."""
+    from linegroup.distributed.search import search_method
+
+    length = (f"training.max_steps={LENGTH}", f"training.save_every={SAVED // 2}", "search.grace=1")
+    given = arguments(shards, tmp_path, "", *length, "search.trials=2", f"search.max_failures={failures}")
+    (tmp_path / "space.yaml").write_text(DELTA)
+    plan = plan_search(*load_search(None, given))
+    kill = Kill(plan)
+    search = search_method(plan)
+    stood = kill.join()
+    # Tune notes a death in the folder of the training.
+    (killed,) = [path.parent.name for path in (plan.out / "ray").glob("*/error.txt")]
+    (other,) = stood.keys() - {killed}
+    runs = {run.data.tags["mlflow.runName"].removeprefix("trial "): run for run in runs_of(plan.base.tracking)}
+    assert len(runs) == 3
+    assert runs[other].info.status == "FINISHED"
+    assert steps_of(plan, other) == list(range(1, LENGTH + 1))
+    trials = {trial.state: trial for trial in search.trials}
+    if failures:
+        assert [trial.state for trial in search.trials] == ["complete", "complete"]
+        assert [trial.spent for trial in search.trials] == [100, 100]
+        assert not any(trial.note for trial in search.trials)
+        assert {run.info.status for run in runs.values()} == {"FINISHED"}
+        assert steps_of(plan, killed) == list(range(1, LENGTH + 1))
+        # Steps that were done twice are told twice.
+        again = twice(plan.base.tracking, runs[killed])
+        assert set(again) <= set(range(stood[killed] + 1, LENGTH + 1))
+    else:
+        assert sorted(trials) == ["complete", "failed"]
+        assert runs[killed].info.status == "FAILED"
+        assert "worker process has died" in trials["failed"].note
+        assert search.trials[search.best].state == "complete"
+        assert (plan.folder(killed) / "artifact").is_dir()
+    assert Predictor.load(str(search.artifact), "cpu")
+
+
+def steps_of(plan: SearchPlan, trial: str) -> list[int]:
+    return [row["step"] for row in read_metrics(plan.folder(trial) / "run") if "train_total" in row]
+
+
+def twice(config, run) -> list[int]:
+    """The steps whose loss was told to MLflow more than once."""
+    with mlflow_access.quiet_environment():
+        client = mlflow_access.open_client(mlflow_access.tracking_uri(config))
+        steps = [entry.step for entry in client.get_metric_history(run.info.run_id, "train_total")]
+    return sorted(step for step, count in Counter(steps).items() if count > 1)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_poor_training_is_stopped_early(shards, tmp_path, ray_session):
+    """One after the other, so that each finds at a rung what those before it had reached there, in every run."""
+    from linegroup.distributed.search import search_method
+
+    # Judged at 20, 40, 60, 80 and 100 percent; the rung is at 50.
+    length = ("training.max_steps=200", "training.save_every=20", "search.grace=0.5", "search.reduction=2")
+    given = arguments(shards, tmp_path, "", *length, "search.trials=3", "search.concurrent=1")
+    # All but the first, which is what the configuration says, learn nothing.
+    (tmp_path / "space.yaml").write_text("parameters:\n  - {key: training.lr, choices: [0.002, 1.0e-8, 1.0e-9]}\n")
+    plan = plan_search(*load_search(None, given))
+    search = search_method(plan)
+    poor = [trial for trial in search.trials if trial.settings["training.lr"] < 0.002]
+    assert poor
+    for trial in search.trials:
+        assert (trial.state, trial.spent) == (("stopped", 60) if trial in poor else ("complete", 100))
+        assert not trial.note
+    assert search.best == 0
+    assert load_artifact(search.artifact).config.training.lr == 0.002
+    runs = [run for run in runs_of(plan.base.tracking) if "mlflow.parentRunId" in run.data.tags]
+    ends = sorted((float(run.data.params["training.lr"]), run.info.status) for run in runs)
+    assert ends == sorted((trial.settings["training.lr"], ENDS[trial.state]) for trial in search.trials)
+    # Not a step was done for nothing.
+    lengths = sorted(len(steps_of(plan, folder.name)) for folder in (plan.out / "trials").iterdir())
+    assert lengths == sorted(2 * trial.spent for trial in search.trials)
+
+
 @dataclass(frozen=True)
 class Killed:
     """A search that was killed when its first training was in its middle."""
@@ -128,7 +261,7 @@ def kill_in_the_middle(shards: Path, folder: Path) -> Killed:
     options = arguments(
         shards, folder, "small_unet", "search.trials=2", "training.max_steps=300", "training.save_every=20"
     )
-    (folder / "space.yaml").write_text("parameters:\n  - {key: loss.delta_d, low: 1.0, high: 3.0}\n")
+    (folder / "space.yaml").write_text(DELTA)
     command = [sys.executable, str(ROOT / "tune" / "search_method.py"), *options, "ray.address=local"]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
     trials = folder / "search" / "trials"

@@ -175,8 +175,15 @@ def test_the_best_network_is_kept_with_its_grouping(planned, monkeypatch):
     # Each search begins with the best so far; the first with the configuration.
     assert [grouping.min_pixels for grouping in begun] == [config.grouping.min_pixels, 11, 12]
     # One that goes on knows where it stood.
-    assert Judge(config, plan.settings, plan.grouping, folder).last == judgement
-    assert json.loads((folder / "judged.json").read_text()) == {"step": 3, "objective": 0.6}
+    again = Judge(config, plan.settings, plan.grouping, folder)
+    assert again.last == judgement
+    assert again.last.seconds == judgement.seconds > 0
+    known = {"step": 3, "objective": 0.6, "seconds": judgement.seconds}
+    assert json.loads((folder / "judged.json").read_text()) == known
+    # And how long it has taken to come there.
+    worth[4] = 0.5
+    later, _ = again(state_of(config, 4, 4), Runtime())
+    assert later.seconds > judgement.seconds
 
 
 @pytest.mark.parametrize("lost", ["judged.json", "artifact", "weights"])

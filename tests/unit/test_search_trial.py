@@ -178,13 +178,14 @@ def test_trainings_are_told_in_the_order_in_which_they_began(plan):
         folder.mkdir(parents=True)
         (folder / "tune_id").write_text(name)
         os.utime(folder / "tune_id", (1000 + k, 1000 + k))
-        metrics = {"objective": k / 10, "progress": 100}
+        metrics = {"objective": k / 10, "progress": 100, "seconds": 5.0 + k, "time_total_s": 1.0}
         results.append(SimpleNamespace(path=str(folder), metrics=metrics, config={}, error=None))
     lost = SimpleNamespace(path=str(plan.out / "trials" / "lost"), metrics={}, config={}, error=ValueError("no folder"))
     trials, names = search_outcome.read_trials(plan, [lost, *reversed(results)])
     assert names == ["first", "second", "third", "lost"]
     assert [trial.objective for trial in trials] == [0.0, 0.1, 0.2, None]
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert [trial.seconds for trial in trials] == [5.0, 6.0, 7.0, 0.0]
 
 
 def test_nan_is_null_in_json():
