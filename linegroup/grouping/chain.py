@@ -28,6 +28,7 @@ class Chain:
         closed: Whether its ends are linked to each other.
         dashes: Lengths of its pieces from gap to gap, in pixels; by default it is one piece.
         joins: Numbers of the points that begin another stroke, ascending.
+        widths: Thickness of each stroke; by default it is one stroke.
     """
 
     points: Points
@@ -36,8 +37,11 @@ class Chain:
     closed: bool = False
     dashes: tuple[float, ...] = ()
     joins: tuple[int, ...] = ()
+    widths: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.widths:
+            object.__setattr__(self, "widths", (self.thickness,))
         if not self.dashes:
             object.__setattr__(self, "dashes", (float(len(self.points)),))
 
@@ -60,13 +64,17 @@ class Chain:
         A gap that is there is of neither.
         """
         begins = np.cumsum([0, *self.dashes])[:-1]
+        strokes = np.array([0, *self.joins, len(self.points)])
+        number = self.joins.index(at) + 1
         parts = []
-        for first, last in ((0, at), (at, len(self.points))):
+        for first, last, part in ((0, at, slice(number)), (at, len(self.points), slice(number, None))):
             own = begins[(begins > first) & (begins < last)]
             gaps = tuple(self.gaps[k - 1] for k in np.searchsorted(begins, own))
             dashes = tuple(np.diff([first, *own, last]).tolist())
             joins = tuple(k - first for k in self.joins if first < k < last)
-            parts.append(Chain(self.points[first:last], gaps, self.thickness, dashes=dashes, joins=joins))
+            thickness = float(np.average(self.widths[part], weights=np.diff(strokes)[part]))
+            points = self.points[first:last]
+            parts.append(Chain(points, gaps, thickness, dashes=dashes, joins=joins, widths=self.widths[part]))
         return parts[0], parts[1]
 
 
@@ -140,6 +148,7 @@ def _concatenate(row: list[tuple[Chain, bool]], meets: Sequence[bool], *, closed
     joins = [int(begin) for begin in begins[1:-1]]
     for (chain, turned), begin, length in zip(row, begins, lengths, strict=False):
         joins.extend(int(begin + (length - at if turned else at)) for at in chain.joins)
+    widths = tuple(width for chain, turned in row for width in (chain.widths[::-1] if turned else chain.widths))
     # Two marks linked at both ends are no ring.
     ring = closed and len(row) > 2
-    return Chain(np.concatenate(points), tuple(gaps), thickness, ring, tuple(dashes), tuple(sorted(joins)))
+    return Chain(np.concatenate(points), tuple(gaps), thickness, ring, tuple(dashes), tuple(sorted(joins)), widths)

@@ -57,6 +57,9 @@ UNLIKE, UNLIKE_SLACK, UNLIKE_MOST = 0.2, 2.0, 20.0
 MOST_PAIRS, NEAREST = 400_000, 16
 """Of more pairs of ends than that only those are looked at in which one is among the nearest of the other."""
 
+MOST_CHAINS = 1_000
+"""Of more chains none is asked for its style: an ink with as many is no line."""
+
 MOST_AT_JUNCTION = 100
 """The same for the ends at one crossing: a grid is one, a line's is not."""
 
@@ -162,6 +165,8 @@ def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None, *, 
         Level(0.06 * width + 8 * thick, 40 + 4 * thick, 0.8, 0.8 * FREE),
     )
     chains = _over_all_gaps(chains, levels, looks, back)
+    if len(chains) > MOST_CHAINS:
+        return chains
     cuts = [cut_at_changes(chain) for chain in chains]
     if any(len(parts) > 1 for parts in cuts):
         # Where two lines met, ends that were too short to tell have the style of long chains now.

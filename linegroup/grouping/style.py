@@ -1,4 +1,4 @@
-"""The style of a chain: how often its ink is interrupted, and where along it that changes.
+"""The style of a chain: how often its ink is interrupted and how thick it is, and where along it that changes.
 
 Gaps along n pixels of a line of one style come about as in a Poisson process, so that k of them take
 k · (1 − log(k / n)) nats to tell, at the rate that fits best (Rissanen 1978, "Modeling by shortest data description").
@@ -19,7 +19,16 @@ CHANGE = 5.0
 """Nats that must be saved, beside those that tell the place, for a change of style to be believed."""
 
 FEW = 3
-"""A chain with fewer gaps has no style that could change."""
+"""A chain with fewer gaps is not interrupted often enough for that to change."""
+
+SPREAD, EVEN = 0.25, 15.0
+"""Standard deviation of the logarithm of a line's thickness, from stretches of so many pixels to others."""
+
+SOFT = 0.5
+"""Pixels by which thin strokes are measured wrongly; their thickness counts as so much more."""
+
+TELLING = 100
+"""Pixels that a part must have for its thickness to tell: where lines run in each other they are thicker, too."""
 
 Numbers = NDArray[Any]
 
@@ -36,23 +45,44 @@ def misfit(lengths: tuple[Numbers, Numbers], gaps: tuple[Numbers, Numbers]) -> N
     return np.asarray(description(lengths[0] + lengths[1], gaps[0] + gaps[1]) - apart)
 
 
-def cut_at_changes(chain: Chain) -> list[Chain]:
+def cut_at_changes(chain: Chain, times: int = 4) -> list[Chain]:
     """The chain, cut between strokes wherever its style changes.
 
     A chain that ran into another line in its middle is dashed up to there, say, and solid from there on.
+
+    Args:
+        chain: Any.
+        times: How often it may be halved; lines meet seldom, and dust is no line.
     """
-    if chain.closed or len(chain.gaps) < FEW:
+    if chain.closed or not chain.joins or not times:
         return [chain]
     joins = np.array(chain.joins)
-    begins = np.cumsum(chain.dashes)[:-1]
-    before = np.searchsorted(begins, joins, side="left")
-    after = len(begins) - np.searchsorted(begins, joins, side="right")
-    size = len(chain.points)
-    saved = misfit((joins, size - joins), (before, after))
+    saved = _saved_by_gaps(chain, joins) + _saved_by_thickness(chain, joins)
     best = int(np.argmax(saved))
     if saved[best] < CHANGE + np.log(len(joins)):
         return [chain]
-    return [part for half in chain.cut(int(joins[best])) for part in cut_at_changes(half)]
+    return [part for half in chain.cut(int(joins[best])) for part in cut_at_changes(half, times - 1)]
+
+
+def _saved_by_gaps(chain: Chain, joins: Numbers) -> Numbers:
+    """Nats that two rates of gaps save, up to each join and from there on; a gap that is there is of neither."""
+    if len(chain.gaps) < FEW:
+        return np.zeros(len(joins))
+    begins = np.cumsum(chain.dashes)[:-1]
+    before = np.searchsorted(begins, joins, side="left")
+    after = len(begins) - np.searchsorted(begins, joins, side="right")
+    return misfit((joins, len(chain.points) - joins), (before, after))
+
+
+def _saved_by_thickness(chain: Chain, joins: Numbers) -> Numbers:
+    """Nats that two normal distributions of the logarithm of the thickness save, likewise."""
+    size = len(chain.points)
+    lengths = np.diff([0, *joins, size])
+    sums = np.cumsum(lengths * np.log(np.array(chain.widths) + SOFT))
+    step = sums[:-1] / joins - (sums[-1] - sums[:-1]) / (size - joins)
+    stretches = joins * (size - joins) / (size * EVEN)
+    telling = np.minimum(joins, size - joins) >= TELLING
+    return np.where(telling, stretches * step**2 / (2 * SPREAD**2), 0.0)
 
 
 def mend(chains: Sequence[Chain], cuts: Sequence[Sequence[Chain]]) -> list[Chain]:

@@ -47,6 +47,21 @@ def test_dashes_that_run_into_a_solid_line_are_cut_off(turned):
     assert [sum(part.dashes) for part in parts] == [15 * 8, 200]
 
 
+def test_a_thin_line_that_runs_into_a_thick_one_is_cut_off():
+    thin, thick = (
+        Chain(np.stack([first + np.arange(200.0), np.full(200, 10.0)], axis=1), (), width)
+        for first, width in ((0, 1.2), (200, 3.0))
+    )
+    (mixed,) = join_chains([thin, thick], [(1, 2)], (), {frozenset((1, 2))})
+    parts = cut_at_changes(mixed)
+    assert [len(part.points) for part in parts] == [200, 200]
+    assert [part.thickness for part in parts] == [1.2, 3.0]
+    # Of a short stretch, where two lines run in each other, nothing is concluded.
+    short = Chain(thick.points[:60], (), 3.0)
+    (mixed,) = join_chains([thin, short], [(1, 2)], (), {frozenset((1, 2))})
+    assert cut_at_changes(mixed) == [mixed]
+
+
 def test_a_chain_of_one_style_is_left_alone():
     for dashes in ([8] * 40, [300], [12, 3] * 20, [90, 60, 80]):
         chain = dashed(0, dashes)
@@ -61,7 +76,8 @@ def test_what_is_cut_and_mended_is_what_it_was(dashes, data):
     assert len(one.points) == at
     (whole,) = mend([one, other], [[one, other]])
     np.testing.assert_array_equal(whole.points, chain.points)
-    assert (whole.gaps, whole.dashes, whole.joins) == (chain.gaps, chain.dashes, chain.joins)
+    assert (whole.gaps, whole.dashes) == (chain.gaps, chain.dashes)
+    assert (whole.joins, whole.widths) == (chain.joins, chain.widths)
 
 
 def test_an_end_that_has_found_another_one_is_not_mended():
