@@ -68,18 +68,19 @@ def _centres(features: Array, bandwidth: float, margin: float, least: int, work:
         # Ones and zeros: a product of matrices counts them, exactly.
         counted = near.astype(np.float32)
         free = np.ones(len(sample), dtype=np.bool_)
+        points = features[left]
         while free.any() and len(left) >= least:
             dense = int(np.argmax(np.where(free, counted @ free.astype(np.float32), -1)))
             work[0] += _SHIFTS * (len(left) // LANES + 1)
             settle(work, "The margin decoder", len(features))
-            points = features[left]
-            centre = _shift(points, sample[near[dense] & free].mean(axis=0), margin)
+            start = sample[near[dense] & free].mean(axis=0)
+            centre = _shift(points, start, margin, -(-len(points) // (8 * _SAMPLE)))
             inside = _squared(points, centre) <= margin**2
             free &= ~near[dense]
             if inside.sum() < least:
                 continue
             found = True
-            left = left[~inside]
+            left, points = left[~inside], points[~inside]
             free &= _squared(sample, centre) > margin**2
             # Means nearer than half of what is promised are one cluster that is no ball.
             if all(np.linalg.norm(centre - other) >= margin for other in centres):
@@ -87,16 +88,24 @@ def _centres(features: Array, bandwidth: float, margin: float, least: int, work:
     return centres
 
 
-def _shift(features: Array, centre: Array, margin: float) -> Array:
-    """The mean of the points within `margin` of it, from a start on."""
-    step = -(-len(features) // (8 * _SAMPLE))
-    points = features[::step]
+@compiled
+def _shift(features: Array, centre: Array, margin: float, step: int) -> Array:
+    """The mean of every step-th of the points within `margin` of it, from a start on."""
     for _ in range(_SHIFTS):
-        inside = _squared(points, centre) <= margin**2
-        if not inside.any():
+        total = np.zeros(features.shape[1])
+        count = 0
+        for i in range(0, len(features), step):
+            away = 0.0
+            for d in range(features.shape[1]):
+                away += (features[i, d] - centre[d]) ** 2
+            if away <= margin**2:
+                count += 1
+                for d in range(features.shape[1]):
+                    total[d] += features[i, d]
+        if count == 0:
             return centre
-        moved = points[inside].mean(axis=0)
-        still = float(np.linalg.norm(moved - centre)) < 1e-3 * margin
+        moved = total / count
+        still = np.sqrt(((moved - centre) ** 2).sum()) < 1e-3 * margin
         centre = moved
         if still:
             break
