@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# What an example takes says more of the machine than of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 # Ray leaves sockets and child processes to the garbage collector; its warnings say nothing of our code.
 RAY_WARNINGS = (
