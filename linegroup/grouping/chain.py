@@ -23,7 +23,7 @@ class Chain:
 
     Attributes:
         points: `(n, 2)`, from end to end, pixels.
-        gaps: Lengths of the gaps in it, in pixels.
+        gaps: Lengths of the gaps in it, in pixels, from its first point on.
         thickness: Mean over its length.
         closed: Whether its ends are linked to each other.
         dashes: Lengths of its pieces from gap to gap, in pixels; by default it is one piece.
@@ -135,7 +135,8 @@ def _concatenate(row: list[tuple[Chain, bool]], meets: Sequence[bool], *, closed
     between = np.hypot(*np.array([b[0] - a[-1] for a, b in pairwise(points)]).T).tolist()
     lengths = np.array([len(p) for p in points])
     thickness = float((np.array([chain.thickness for chain, _ in row]) * lengths).sum() / lengths.sum())
-    gaps, dashes = [gap for chain, _ in row for gap in chain.gaps], [0.0]
+    gaps: list[float] = []
+    dashes = [0.0]
     for k, (chain, turned) in enumerate(row):
         own = chain.dashes[::-1] if turned else chain.dashes
         if k == 0 or meets[k - 1]:
@@ -143,6 +144,7 @@ def _concatenate(row: list[tuple[Chain, bool]], meets: Sequence[bool], *, closed
         else:
             gaps.append(between[k - 1])
             dashes.append(own[0])
+        gaps.extend(chain.gaps[::-1] if turned else chain.gaps)
         dashes.extend(own[1:])
     begins = np.cumsum([0, *lengths])
     joins = [int(begin) for begin in begins[1:-1]]

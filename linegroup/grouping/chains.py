@@ -170,7 +170,8 @@ def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None, *, 
     cuts = [cut_at_changes(chain) for chain in chains]
     if any(len(parts) > 1 for parts in cuts):
         # Where two lines met, ends that were too short to tell have the style of long chains now.
-        chains = mend(_over_all_gaps(list(itertools.chain.from_iterable(cuts)), levels, looks, back), cuts)
+        anew = _over_all_gaps(list(itertools.chain.from_iterable(cuts)), levels, looks, back)
+        chains = mend(anew, list(zip(chains, cuts, strict=True)))
     return chains
 
 

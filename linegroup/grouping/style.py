@@ -85,23 +85,28 @@ def _saved_by_thickness(chain: Chain, joins: Numbers) -> Numbers:
     return np.where(telling, stretches * step**2 / (2 * SPREAD**2), 0.0)
 
 
-def mend(chains: Sequence[Chain], cuts: Sequence[Sequence[Chain]]) -> list[Chain]:
-    """The chains, joined again where they were cut and neither end has found another one.
+def mend(chains: Sequence[Chain], cuts: Sequence[tuple[Chain, Sequence[Chain]]]) -> list[Chain]:
+    """The chains, joined again where they were cut and neither end has found another one, nor the other end of its own.
 
     Args:
         chains: Made of the parts.
-        cuts: Parts that were one chain, in order.
+        cuts: What was cut, and its parts in order.
     """
-    firsts = {tuple(chain.points[0]): 2 * k for k, chain in enumerate(chains)}
-    lasts = {tuple(chain.points[-1]): 2 * k + 1 for k, chain in enumerate(chains)}
+    firsts = {tuple(chain.points[0]): 2 * k for k, chain in enumerate(chains) if not chain.closed}
+    lasts = {tuple(chain.points[-1]): 2 * k + 1 for k, chain in enumerate(chains) if not chain.closed}
     links: list[tuple[int, int]] = []
+    meeting: set[frozenset[int]] = set()
     taken: set[int] = set()
-    for parts in cuts:
-        for one, other in pairwise(parts):
+    for whole, parts in cuts:
+        begins = set(np.cumsum(whole.dashes).tolist())
+        seams = np.cumsum([len(part.points) for part in parts])
+        for seam, (one, other) in zip(seams, pairwise(parts), strict=False):
             leaving, entered = tuple(one.points[-1]), tuple(other.points[0])
             # Their chains may have been turned round since.
             a, b = lasts.get(leaving, firsts.get(leaving)), firsts.get(entered, lasts.get(entered))
             if a is not None and b is not None and a // 2 != b // 2 and not {a, b} & taken:
                 links.append((a, b))
                 taken |= {a, b}
-    return join_chains(chains, links)
+                if seam not in begins:
+                    meeting.add(frozenset((a, b)))
+    return join_chains(chains, links, (), meeting)

@@ -74,17 +74,38 @@ def test_what_is_cut_and_mended_is_what_it_was(dashes, data):
     at = data.draw(st.sampled_from(chain.joins))
     one, other = chain.cut(at)
     assert len(one.points) == at
-    (whole,) = mend([one, other], [[one, other]])
+    (whole,) = mend([one, other], [(chain, [one, other])])
     np.testing.assert_array_equal(whole.points, chain.points)
     assert (whole.gaps, whole.dashes) == (chain.gaps, chain.dashes)
     assert (whole.joins, whole.widths) == (chain.joins, chain.widths)
 
 
+def test_gaps_stay_in_their_places_whichever_way_chains_are_joined():
+    narrow, wide = dashed(0, [10] * 3, gap=4.0), dashed(100, [10] * 3, gap=8.0)
+    turned = Chain(
+        wide.points[::-1], wide.gaps[::-1], 2.0, dashes=wide.dashes[::-1], joins=wide.joins, widths=wide.widths
+    )
+    for other, link in ((wide, (1, 2)), (turned, (1, 3))):
+        (chain,) = join_chains([narrow, other], [link])
+        assert [part.gaps for part in chain.cut(30)] == [narrow.gaps, wide.gaps]
+
+
+def test_what_met_without_a_gap_meets_again_and_a_ring_stays_one():
+    one, other = (Chain(np.stack([x + np.arange(50.0), np.full(50, 9.0)], axis=1), (), 2.0) for x in (0, 50))
+    (whole,) = join_chains([one, other], [(1, 2)], (), {frozenset((1, 2))})
+    parts = whole.cut(50)
+    (again,) = mend(parts, [(whole, parts)])
+    assert (again.gaps, again.dashes) == ((), (100.0,))
+    ring = Chain(parts[1].points, (), 2.0, closed=True)
+    assert [chain.closed for chain in mend([parts[0], ring], [(whole, parts)])] == [False, True]
+
+
 def test_an_end_that_has_found_another_one_is_not_mended():
-    one, other = dashed(0, [8] * 6).cut(24)
+    whole = dashed(0, [8] * 6)
+    one, other = whole.cut(24)
     third = Chain(other.points + np.array([0.0, 2.0]), (), 2.0)
     (linked,) = join_chains([one, third], [(1, 2)])
-    assert len(mend([linked, other], [[one, other]])) == 2
+    assert len(mend([linked, other], [(whole, [one, other])])) == 2
 
 
 @pytest.mark.parametrize("gap", [4, 6])
