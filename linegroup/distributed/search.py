@@ -30,7 +30,7 @@ from linegroup.training.loop import public
 from linegroup.training.tracking import Tracker, drop_run, end_run, start_tracker
 from linegroup.tuning.drawing import draw_search
 from linegroup.tuning.grouping import Improvement, tune_grouping
-from linegroup.tuning.importance import quiet_optuna
+from linegroup.tuning.importance import importances, quiet_optuna
 from linegroup.tuning.judging import ARTIFACT
 from linegroup.tuning.plans import TRAININGS, SearchPlan, save_plan
 from linegroup.tuning.settings import DecoderSettings
@@ -132,7 +132,8 @@ def _finish(plan: SearchPlan, trials: list[Trial], names: list[str], tracker: Tr
     out, settings = plan.out, plan.settings
     write_text(out / TRIALS, trials_csv(trials))
     best, model = choose_best(plan, trials, names)
-    write_bytes(out / PICTURE, draw_search(plan.space, trials, best, settings.objective))
+    shares = importances(plan.space, trials)
+    write_bytes(out / PICTURE, draw_search(plan.space, trials, best, settings.objective, shares))
     final = DecoderSettings(
         trials=settings.final_trials,
         charts=settings.final_charts,

@@ -92,8 +92,13 @@ def mend(chains: Sequence[Chain], cuts: Sequence[tuple[Chain, Sequence[Chain]]])
         chains: Made of the parts.
         cuts: What was cut, and its parts in order.
     """
-    firsts = {tuple(chain.points[0]): 2 * k for k, chain in enumerate(chains) if not chain.closed}
-    lasts = {tuple(chain.points[-1]): 2 * k + 1 for k, chain in enumerate(chains) if not chain.closed}
+    # A stroke that two lines share is there twice, with the same ends: each is used once, in the order of the chains.
+    firsts: dict[tuple[float, ...], list[int]] = {}
+    lasts: dict[tuple[float, ...], list[int]] = {}
+    for k, chain in enumerate(chains):
+        if not chain.closed:
+            firsts.setdefault(tuple(chain.points[0]), []).append(2 * k)
+            lasts.setdefault(tuple(chain.points[-1]), []).append(2 * k + 1)
     links: list[tuple[int, int]] = []
     meeting: set[frozenset[int]] = set()
     taken: set[int] = set()
@@ -103,10 +108,11 @@ def mend(chains: Sequence[Chain], cuts: Sequence[tuple[Chain, Sequence[Chain]]])
         for seam, (one, other) in zip(seams, pairwise(parts), strict=False):
             leaving, entered = tuple(one.points[-1]), tuple(other.points[0])
             # Their chains may have been turned round since.
-            a, b = lasts.get(leaving, firsts.get(leaving)), firsts.get(entered, lasts.get(entered))
-            if a is not None and b is not None and a // 2 != b // 2 and not {a, b} & taken:
-                links.append((a, b))
-                taken |= {a, b}
+            out = [end for end in (*lasts.get(leaving, ()), *firsts.get(leaving, ())) if end not in taken]
+            into = [end for end in (*firsts.get(entered, ()), *lasts.get(entered, ())) if end not in taken]
+            if out and into and out[0] // 2 != into[0] // 2:
+                links.append((out[0], into[0]))
+                taken |= {out[0], into[0]}
                 if seam not in begins:
-                    meeting.add(frozenset((a, b)))
+                    meeting.add(frozenset((out[0], into[0])))
     return join_chains(chains, links, (), meeting)

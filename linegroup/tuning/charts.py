@@ -109,7 +109,10 @@ class ChartGrouper:
         """
         known = self._answers.get(_answer_key(config))
         if known is not None and known.holds_for(config):
-            return np.frombuffer(zlib.decompress(known.labels), dtype=np.uint16).reshape(self.chart.pixels.shape[:2])
+            self._answers.move_to_end(_answer_key(config))
+            return np.frombuffer(bytearray(zlib.decompress(known.labels)), dtype=np.uint16).reshape(
+                self.chart.pixels.shape[:2]
+            )
         field = self._field(config)
         key = (_field_key(config), *(getattr(config, name) for name in _POINTS))
         grouper = self._groupers.get(key)

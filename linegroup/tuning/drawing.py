@@ -12,7 +12,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from linegroup.tuning.importance import importances
 from linegroup.tuning.spaces import Parameter, Space
 from linegroup.tuning.trials import Trial
 
@@ -20,7 +19,7 @@ _BEST, _STOPPED = "#d62728", "#bbbbbb"
 _COLOURS = "viridis"
 
 
-def draw_search(space: Space, trials: Sequence[Trial], best: Trial, title: str) -> bytes:
+def draw_search(space: Space, trials: Sequence[Trial], best: Trial, title: str, shares: Mapping[str, float]) -> bytes:
     """A PNG: parallel coordinates of all trials above, importance of the parameters below.
 
     Args:
@@ -28,13 +27,14 @@ def draw_search(space: Space, trials: Sequence[Trial], best: Trial, title: str) 
         trials: With `values` by the space's names.
         best: The one that was chosen.
         title: What the objective is.
+        shares: Importance of each parameter, as `importances` has it.
     """
     used = [p for p in space.parameters if len(p.choices) != 1 and any(p.name in t.values for t in trials)]
     figure = Figure((max(8.0, 1.1 * len(used) + 2), 9), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, height_ratios=[3, 2])
     _parallel(above, used, trials, best, title)
-    _bars(below, importances(space, trials))
+    _bars(below, shares)
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()

@@ -28,6 +28,7 @@ from linegroup.training.registry import resolve_model
 from linegroup.tuning.charts import MapFolder, split_groups
 from linegroup.tuning.decoder import METHOD, Found, Progress, search_grouping
 from linegroup.tuning.drawing import draw_search
+from linegroup.tuning.importance import importances
 from linegroup.tuning.objective import objective_of
 from linegroup.tuning.scoring import ChartScorer, ProcessScorer, Scorer
 from linegroup.tuning.settings import DecoderSettings
@@ -155,9 +156,10 @@ def tune_grouping(
             progress=progress,
         )
         tried = space.of_heads(config.model.heads)
+        shares = importances(tried, found.trials)  # changes what all of the process has set: not in a thread
         # The picture takes seconds, in which the processes score.
         with ThreadPoolExecutor(1) as beside:
-            picture = beside.submit(draw_search, tried, found.trials, found.best, settings.objective)
+            picture = beside.submit(draw_search, tried, found.trials, found.best, settings.objective, shares)
             gains = [_gain(scorer, config, found, part, groups, settings) for part in (tuned, held) if part]
     measured = gains[-1]
     metrics = {

@@ -100,6 +100,19 @@ def test_what_met_without_a_gap_meets_again_and_a_ring_stays_one():
     assert [chain.closed for chain in mend([parts[0], ring], [(whole, parts)])] == [False, True]
 
 
+def test_a_stroke_that_two_lines_share_goes_to_each_of_them_once():
+    """It is there twice, with the same points."""
+
+    def row(first, last, y, width=2.0):
+        xs = np.arange(first, last, dtype=float)
+        return Chain(np.stack([xs, np.full(len(xs), float(y))], axis=1), (), width)
+
+    wholes = [join_chains([row(0, 40, y), row(42, 90, 10, y)], [(1, 2)])[0] for y in (9, 11)]
+    cuts = [(whole, list(whole.cut(40))) for whole in wholes]
+    mended = mend([part for _, parts in cuts for part in parts], cuts)
+    assert [chain.widths for chain in mended] == [whole.widths for whole in wholes]
+
+
 def test_an_end_that_has_found_another_one_is_not_mended():
     whole = dashed(0, [8] * 6)
     one, other = whole.cut(24)
