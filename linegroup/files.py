@@ -129,12 +129,19 @@ def left_beside(path: Path, end: str = TEMPORARY) -> Iterator[Path]:
         end: `TEMPORARY` or `REPLACED`.
     """
     name = re.escape(path.name).replace(r"\*", ".*")
-    ours = re.compile(rf"\.{name}\.{_RANDOM}{re.escape(end)}", re.DOTALL)
+    for each, wanted in _left_in(path.parent, end):
+        if re.fullmatch(name, wanted, re.DOTALL):
+            yield each
+
+
+def _left_in(folder: Path, end: str) -> list[tuple[Path, str]]:
+    """What writers have in a folder, and the name of what they write."""
+    ours = re.compile(rf"\.(.*)\.{_RANDOM}{re.escape(end)}", re.DOTALL)
     try:
-        found = list(path.parent.iterdir())
+        found = [(each, ours.fullmatch(each.name)) for each in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
-        return
-    yield from (each for each in found if ours.fullmatch(each.name))
+        return []
+    return [(each, match[1]) for each, match in found if match]
 
 
 def remove_temporaries(folder: Path, *names: str) -> None:
@@ -144,10 +151,12 @@ def remove_temporaries(folder: Path, *names: str) -> None:
         folder: It may be missing.
         names: Of the files; `*` stands for anything.
     """
-    for name in names:
-        for path in left_beside(folder / name):
-            if not path.is_dir() or path.is_symlink():
-                path.unlink(missing_ok=True)
+    exact = {name for name in names if "*" not in name}
+    patterns = [re.escape(name).replace(r"\*", ".*") for name in names if "*" in name]
+    for path, wanted in _left_in(folder, TEMPORARY):
+        ours = wanted in exact or any(re.fullmatch(pattern, wanted, re.DOTALL) for pattern in patterns)
+        if ours and (path.is_symlink() or not path.is_dir()):
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

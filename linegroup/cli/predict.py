@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +38,7 @@ from linegroup.cli.export import (
 )
 from linegroup.cli.inputs import Input, check_free, check_out, collect
 from linegroup.errors import UserError
+from linegroup.files import remove_temporaries
 from linegroup.interrupts import interrupts_held, safe_point
 
 if TYPE_CHECKING:
@@ -197,6 +198,10 @@ class Task:
         with interrupts_held():
             return self._do(predictor, picture)
 
+    def clear(self, pictures: Iterable[Input]) -> None:
+        """Remove what killed writers of the pictures' files left; nobody may be writing them now."""
+        remove_temporaries(self.out, *(path.name for picture in pictures for path in self._files(picture.stem)))
+
     def _do(self, predictor: Predictor, picture: Input) -> Done:
         from linegroup.vectors.export import Picture
 
@@ -255,11 +260,17 @@ def run(pictures: list[Input], predictor: Predictor, task: Task, workers: int = 
         OSError: the output folder cannot be written (any more).
     """
     results: dict[int, Done] = {}
+    task.clear(pictures)
     with progress_bar("Pictures") as show:
         show(0, len(pictures))
-        for number, result in _results(pictures, predictor, task, workers, device):
-            results[number] = result
-            show(len(results), len(pictures))
+        try:
+            for number, result in _results(pictures, predictor, task, workers, device):
+                results[number] = result
+                show(len(results), len(pictures))
+        except BaseException:
+            # Processes that were ended were perhaps writing.
+            task.clear(pictures)
+            raise
     ordered = [results[number] for number in range(len(pictures))]
     for result in ordered:
         task.export.told.update(result.told)

@@ -103,7 +103,7 @@ def open_tuner(plan: SearchPlan, parent: str | None) -> Tuner:
             name=STATE,
             storage_path=str(plan.out),
             failure_config=tune.FailureConfig(max_failures=settings.max_failures),
-            callbacks=[Notes(settings.trials)],
+            callbacks=[Notes(settings.trials, settings.max_failures)],
             verbose=0,
         ),
     )
@@ -152,8 +152,9 @@ def _trial_folder(trials: Path, trial: Trial) -> str:
 class Notes(tune.Callback):
     """Says what becomes of the trainings."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, deaths: int) -> None:
         self._total = total
+        self._deaths = deaths
         self._done = 0
         self._best = -math.inf
 
@@ -169,6 +170,19 @@ class Notes(tune.Callback):
             result.get("objective", math.nan),
             result.get("progress", 0),
             self._best,
+        )
+
+    def on_trial_recover(self, **info: Any) -> None:  # type: ignore[override]
+        """One has died and begins again."""
+        trial = info["trial"]
+        error = trial.get_error()
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        logger.warning(
+            "Training %s died (%d of %d times that it may) and goes on from its last checkpoint: %s",
+            trial.trial_id,
+            trial.num_failures,
+            self._deaths,
+            reason,
         )
 
     def on_trial_error(self, **info: Any) -> None:  # type: ignore[override]

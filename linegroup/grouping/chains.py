@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from linegroup.compiling import compiled
-from linegroup.grouping.chain import Chain, Points, join_chains
+from linegroup.grouping.chain import Chain, Chains, Points
 from linegroup.grouping.matching import connected, match_ends
 from linegroup.grouping.strokes import Strokes
-from linegroup.grouping.style import cut_at_changes, mend, misfit
+from linegroup.grouping.style import cut_at_changes, mend, nats_apart
 
 Mask = NDArray[np.bool_]
 
@@ -39,8 +39,14 @@ FORCED = 3.4
 AT_JUNCTION, FREE = 1.8, 1.0
 """What an end costs that is linked to none."""
 
-UNKNOWN = 1e9
-"""Instead of what is not known of two ends."""
+BEHIND = 1.5
+"""What a link costs more if one end lies behind the other."""
+
+RING = 8
+"""A stroke of more points whose ends meet is a ring."""
+
+FEW_PLACES = 1_000
+"""Up to so many all pairs of ends are gone through, column by column, which is faster than a tree."""
 
 BACK, BACK_SLACK, BACK_FULL = 2.5, 4.0, 20.0
 """What a link costs more that turns back over columns it has had, in full from so many columns on beyond the slack."""
@@ -92,7 +98,7 @@ class Looks:
 
     def cost(self, one: Points, other: Points) -> Points:
         """`(n,)`, what two lots of embeddings `(n, D)` add to the cost of being one line; 0 where unknown."""
-        if not self.features.shape[1]:
+        if not one.shape[1]:
             return np.zeros(len(one))
         away = np.nan_to_num(np.linalg.norm(one - other, axis=1)) / self.apart
         return np.asarray(self.unalike * np.clip(away - 0.25, 0, 1))
@@ -117,25 +123,25 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class _Ends:
-    """Ends of chains: 2k is the first point of chain k, 2k + 1 its last.
+    """What is known of the ends of chains, and of the chains.
 
     Attributes:
         places: `(E, 2)`.
         directions: `(E, 2)`, outwards, unit length; 0 where a chain is a point.
         thickness: `(E,)`.
-        gaps: `(E,)`, the usual gap of the chain; NaN where it has none.
-        features: `(E, D)`, mean embedding; D = 0 without a model.
-        columns: `(E, 2)`, first and last column of the chain.
-        dashes: `(E,)`, the logarithm of the chain's usual dash; NaN where it has none.
-        lengths: `(E,)`, the pixels of the chain.
-        interruptions: `(E,)`, the number of its gaps.
+        features: `(E, D)`, mean embedding; D = 0 where they cost nothing.
+        gaps: `(c,)`, the usual gap of each chain; NaN where it has none.
+        columns: `(c, 2)`, its first and last column.
+        dashes: `(c,)`, the logarithm of its usual dash; NaN where it has none.
+        lengths: `(c,)`, its pixels.
+        interruptions: `(c,)`, the number of its gaps.
     """
 
     places: Points
     directions: Points
     thickness: Points
-    gaps: Points
     features: Points
+    gaps: Points
     columns: Points
     dashes: Points
     lengths: Points
@@ -151,7 +157,7 @@ def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None, *, 
         looks: What a model says of the ink.
         alone: Whether the ink may well be several lines: then what turns back over its own columns is doubtful.
     """
-    if not strokes.points:
+    if not len(strokes):
         return []
     if alone:
         strokes = _cut_at_wedges(strokes)
@@ -164,18 +170,19 @@ def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None, *, 
         Level(20 + 8 * thick, 30 + 4 * thick, 0.7, FREE),
         Level(0.06 * width + 8 * thick, 40 + 4 * thick, 0.8, 0.8 * FREE),
     )
-    chains = _over_all_gaps(chains, levels, looks, back)
-    if len(chains) > MOST_CHAINS:
-        return chains
-    cuts = [cut_at_changes(chain) for chain in chains]
+    linked = _over_all_gaps(chains, levels, looks, back).single()
+    if len(linked) > MOST_CHAINS:
+        return linked
+    cuts = [cut_at_changes(chain) for chain in linked]
     if any(len(parts) > 1 for parts in cuts):
         # Where two lines met, ends that were too short to tell have the style of long chains now.
-        anew = _over_all_gaps(list(itertools.chain.from_iterable(cuts)), levels, looks, back)
-        chains = mend(anew, list(zip(chains, cuts, strict=True)))
-    return chains
+        parts = Chains.of(list(itertools.chain.from_iterable(cuts)))
+        anew = _over_all_gaps(parts, levels, looks, back).single()
+        linked = mend(anew, list(zip(linked, cuts, strict=True)))
+    return linked
 
 
-def _over_all_gaps(chains: list[Chain], levels: Sequence[Level], looks: Looks | None, back: float) -> list[Chain]:
+def _over_all_gaps(chains: Chains, levels: Sequence[Level], looks: Looks | None, back: float) -> Chains:
     for level in levels:
         for _ in range(2):
             before = len(chains)
@@ -189,60 +196,89 @@ def _over_all_gaps(chains: list[Chain], levels: Sequence[Level], looks: Looks | 
 
 def _cut_at_wedges(strokes: Strokes) -> Strokes:
     """Strokes that turn back sharply at their first or last column are cut there: two lines begin in one point."""
-    points: list[Points] = []
-    nodes: list[tuple[int, int]] = []
-    thickness: list[float] = []
-    for stroke, (first, last), thick in zip(strokes.points, strokes.nodes, strokes.thickness, strict=True):
-        cuts = sorted(_wedges(stroke)) if first != last or first < 0 else []
-        parts = np.split(stroke, cuts)
-        points.extend(parts)
-        nodes.extend((int(first) if k == 0 else -1, int(last) if k == len(cuts) else -1) for k in range(len(parts)))
-        thickness.extend([float(thick)] * len(parts))
-    return Strokes(points, np.array(nodes, dtype=np.int64).reshape(-1, 2), np.array(thickness), strokes.junctions)
+    cuts, of = _wedges(strokes.points, strokes.cuts, strokes.nodes)
+    if len(of) == len(strokes):
+        return strokes
+    nodes = strokes.nodes[of]
+    nodes[np.flatnonzero(of[1:] == of[:-1]) + 1, 0] = -1
+    nodes[np.flatnonzero(of[1:] == of[:-1]), 1] = -1
+    return Strokes(strokes.points, cuts, nodes, strokes.thickness[of], strokes.junctions)
 
 
-def _wedges(stroke: Points) -> set[int]:
-    """Where a stroke `(n, 2)` has its first and its last column, if it turns back sharply there."""
-    found: set[int] = set()
-    if len(stroke) < 2 * BACK_FULL:
-        # A point for each column at least: too short for what is asked of both arms.
-        return found
-    for side in (stroke[:, 0], -stroke[:, 0]):
-        at = np.flatnonzero(side == side.min())
-        k = int(at[len(at) // 2])
-        if min(side[0], side[-1]) - side[k] < BACK_FULL:
-            continue
-        arms = np.array([stroke[max(0, k - WEDGE)], stroke[min(len(stroke) - 1, k + WEDGE)]]) - stroke[k]
-        arms /= np.maximum(np.linalg.norm(arms, axis=1, keepdims=True), 1e-9)
-        if arms[0] @ arms[1] > BEND:
-            found.add(k)
-    return found
+@compiled
+def _wedges(
+    points: Points, cuts: NDArray[np.int64], nodes: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where strokes begin that are cut at their first and at their last column, if they turn back sharply there.
+
+    Returns:
+        As `Strokes.cuts`; which stroke each part is of.
+    """
+    new, of = np.zeros(3 * len(nodes) + 1, dtype=np.int64), np.empty(3 * len(nodes), dtype=np.int64)
+    count = 0
+    for k in range(len(nodes)):
+        first, last = cuts[k], cuts[k + 1]
+        found = np.full(2, -1, dtype=np.int64)
+        # A point for each column at least: others are too short for what is asked of both arms.
+        if last - first >= 2 * BACK_FULL and (nodes[k, 0] != nodes[k, 1] or nodes[k, 0] < 0):
+            for side in range(2):
+                sign = 1.0 if side == 0 else -1.0
+                outermost, times = np.inf, 0
+                for i in range(first, last):
+                    x = sign * points[i, 0]
+                    if x < outermost:
+                        outermost, times = x, 0
+                    times += x == outermost
+                # The middle one of those in that column.
+                seen, at = 0, first
+                for i in range(first, last):
+                    if sign * points[i, 0] == outermost:
+                        if seen == times // 2:
+                            at = i
+                        seen += 1
+                if min(sign * points[first, 0], sign * points[last - 1, 0]) - outermost < BACK_FULL:
+                    continue
+                one, other = max(first, at - WEDGE), min(last - 1, at + WEDGE)
+                ax, ay = points[one, 0] - points[at, 0], points[one, 1] - points[at, 1]
+                bx, by = points[other, 0] - points[at, 0], points[other, 1] - points[at, 1]
+                if ax * bx + ay * by > BEND * max(np.hypot(ax, ay), 1e-9) * max(np.hypot(bx, by), 1e-9):
+                    found[side] = at
+        of[count] = k
+        for at in np.unique(found):
+            if at > first:
+                count += 1
+                new[count], of[count] = at, k
+        count += 1
+        new[count] = last
+    return new[: count + 1], of[:count]
 
 
-def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back: float) -> list[Chain]:
+def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back: float) -> Chains:
     """Link strokes that meet. Very short ones between junctions belong to the crossing, free ones are hairs.
 
     A longer stroke between two junctions may carry two lines, which run in each other there: it is offered
     twice, and the second one is taken only if lines go on in it at both its ends.
     """
     short = max(SHORT * thick, 8.0)
-    lengths = np.array([len(points) for points in strokes.points])
+    lengths = np.diff(strokes.cuts)
     first, last = strokes.nodes.T
     bridge = (first >= 0) & (last >= 0) & (lengths <= short)
     hair = ((first >= 0) != (last >= 0)) & (lengths <= 0.75 * short)
     crossing = np.append(connected(strokes.nodes[bridge], strokes.junctions), -1)
     hair |= _spikes(strokes, np.flatnonzero(~bridge & ~hair), crossing, STEM * short)
     kept = np.flatnonzero(~bridge & ~hair)
-    if not len(kept):
-        return []
     degree = np.bincount(crossing[strokes.nodes[kept]].ravel() + 1, minlength=2)[1:]
     between = (first[kept] >= 0) & (last[kept] >= 0)
     ends_at = crossing[strokes.nodes[kept]]
     double = between & (degree[ends_at] >= 3).all(axis=1) & (ends_at[:, 0] != ends_at[:, 1])
     number = np.concatenate([kept, kept[double]])
-    chains = [_stroke_chain(strokes, int(k)) for k in number]
+    across = np.hypot(*(strokes.points[strokes.cuts[:-1]] - strokes.points[strokes.cuts[1:] - 1]).T)
+    rings = (strokes.nodes.max(axis=1) < 0) & (lengths > RING) & (across < 2)
+    chains = Chains.of_strokes([strokes.each[k] for k in number.tolist()], strokes.thickness[number], rings[number])
+    if not len(kept):
+        return chains
     level = Level(max(14.0, 6 * thick), 6 + 4 * thick, 0.6, FREE)
-    ends = _ends(chains, *_points(chains), level.window, looks)
+    ends = _ends(chains, level.window, looks)
     node = crossing[strokes.nodes[number]].ravel()
     near = _near_pairs(ends.places, level.reach)
     near = near[(node[near[:, 0]] != node[near[:, 1]]) | (node[near[:, 0]] < 0)]
@@ -253,21 +289,18 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back
     ring = (lengths[number][meeting[:, 0] // 2] >= 2 * short) & (meeting[:, 0] // 2 == meeting[:, 1] // 2)
     meeting = meeting[~own | ring]
     twin = (meeting >= 2 * len(kept)).any(axis=1)
-    across = _costs(ends, meeting, level, looks)
-    across = np.where(twin, across, np.minimum(across, FORCED)) + back * _backwards(ends, meeting)
+    cost, turning = _costs(ends, meeting, level, looks)
+    cost = np.where(twin, cost, np.minimum(cost, FORCED)) + back * turning
+    gap_cost, gap_turning = _costs(ends, near, level, looks)
     unlinked = np.where(node >= 0, AT_JUNCTION, FREE)
     unlinked[2 * len(kept) :] = 0
-    links = match_ends(
-        np.concatenate([near, meeting]),
-        np.concatenate([_costs(ends, near, level, looks) + back * _backwards(ends, near), across]),
-        unlinked,
-    )
-    taken = np.bincount([end // 2 for link in links for end in link], minlength=len(chains))
-    spare = np.flatnonzero((np.arange(len(chains)) >= len(kept)) & (taken < 2))
-    dropped = set(spare.tolist())
-    links = [link for link in links if link[0] // 2 not in dropped and link[1] // 2 not in dropped]
-    met = {frozenset(link) for link in links if node[link[0]] >= 0 and node[link[0]] == node[link[1]]}
-    return join_chains(chains, links, dropped, met)
+    pairs = np.concatenate([near, meeting])
+    links = match_ends(pairs, np.concatenate([gap_cost + back * gap_turning, cost]), unlinked)
+    taken = np.bincount(links.ravel() // 2, minlength=len(chains))
+    spare = (np.arange(len(chains)) >= len(kept)) & (taken < 2)
+    links = links[~spare[links // 2].any(axis=1)]
+    met = (node[links[:, 0]] >= 0) & (node[links[:, 0]] == node[links[:, 1]])
+    return chains.joined(links, np.flatnonzero(spare), met)
 
 
 def _spikes(strokes: Strokes, kept: NDArray[np.int64], crossing: NDArray[np.int64], longest: float) -> Mask:
@@ -283,7 +316,7 @@ def _spikes(strokes: Strokes, kept: NDArray[np.int64], crossing: NDArray[np.int6
         crossing: The crossing of each junction, and -1.
         longest: In pixels, of a stem.
     """
-    found = np.zeros(len(strokes.points), dtype=np.bool_)
+    found = np.zeros(len(strokes), dtype=np.bool_)
     meetings: dict[int, list[tuple[int, int]]] = {}
     for k in kept.tolist():
         for side in (0, 1):
@@ -291,8 +324,8 @@ def _spikes(strokes: Strokes, kept: NDArray[np.int64], crossing: NDArray[np.int6
             if node >= 0:
                 meetings.setdefault(node, []).append((k, side))
     for meeting in meetings.values():
-        stems = [(k, s) for k, s in meeting if strokes.nodes[k, 1 - s] < 0 and len(strokes.points[k]) <= longest]
-        ways = {end: _way(strokes.points[end[0]], end[1]) for end in meeting} if stems else {}
+        stems = [(k, s) for k, s in meeting if strokes.nodes[k, 1 - s] < 0 and len(strokes.each[k]) <= longest]
+        ways = {end: _way(strokes.each[end[0]], end[1]) for end in meeting} if stems else {}
         if len(meeting) == 3:
             for stem in stems:
                 one, other = (ways[end] for end in meeting if end != stem)
@@ -312,31 +345,64 @@ def _way(points: Points, side: int) -> Points:
     return np.asarray(way / max(float(np.hypot(*way)), 1e-9))
 
 
-def _stroke_chain(strokes: Strokes, k: int) -> Chain:
-    points = strokes.points[k]
-    ring = strokes.nodes[k].max() < 0 and len(points) > 8 and np.hypot(*(points[0] - points[-1])) < 2
-    return Chain(points, (), float(strokes.thickness[k]), bool(ring))
-
-
 def _meeting(node: NDArray[np.int64], places: Points) -> NDArray[np.int64]:
     """`(P, 2)`, pairs of ends at one crossing: all, or the nearest where there are too many."""
     order = np.argsort(node, kind="stable")
     order = order[node[order] >= 0]
-    pairs = [np.zeros((0, 2), dtype=np.int64)]
-    for group in np.split(order, np.flatnonzero(np.diff(node[order])) + 1):
-        if len(group) > MOST_AT_JUNCTION:
-            pairs.append(group[_nearest(cKDTree(places[group]), np.inf)])
-        else:
-            pairs.append(group[np.stack(np.triu_indices(len(group), 1), axis=1)])
-    return np.concatenate(pairs)
+    cuts = np.flatnonzero(np.diff(node[order], prepend=-1, append=-1)) if len(order) else np.zeros(1, dtype=np.int64)
+    crowds = np.flatnonzero(np.diff(cuts) > MOST_AT_JUNCTION)
+    crowded = [order[cuts[k] : cuts[k + 1]] for k in crowds]
+    pairs = [group[_nearest(cKDTree(places[group]), np.inf)] for group in crowded]
+    return np.concatenate([_all_pairs(order, cuts, MOST_AT_JUNCTION), *pairs])
+
+
+@compiled
+def _all_pairs(order: NDArray[np.int64], cuts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """`(P, 2)`, all pairs of each group of numbers with so many at most."""
+    count = 0
+    for k in range(len(cuts) - 1):
+        size = cuts[k + 1] - cuts[k]
+        if size <= most:
+            count += size * (size - 1) // 2
+    pairs = np.empty((count, 2), dtype=np.int64)
+    at = 0
+    for k in range(len(cuts) - 1):
+        if cuts[k + 1] - cuts[k] <= most:
+            for i in range(cuts[k], cuts[k + 1]):
+                for j in range(i + 1, cuts[k + 1]):
+                    pairs[at, 0], pairs[at, 1] = order[i], order[j]
+                    at += 1
+    return pairs
 
 
 def _near_pairs(places: Points, reach: float) -> NDArray[np.int64]:
     """`(P, 2)`, pairs of places at most `reach` apart: all, or the nearest where there are too many."""
+    if len(places) <= FEW_PLACES:
+        return _pairs_within(places, np.argsort(places[:, 0], kind="stable"), reach)
     tree = cKDTree(places)
-    if len(places) > NEAREST and tree.count_neighbors(tree, reach) > 2 * MOST_PAIRS:
+    if tree.count_neighbors(tree, reach) > 2 * MOST_PAIRS:
         return _nearest(tree, reach)
     return np.asarray(tree.query_pairs(reach, output_type="ndarray"))
+
+
+@compiled
+def _pairs_within(places: Points, order: NDArray[np.int64], reach: float) -> NDArray[np.int64]:
+    """`(P, 2)`, all pairs of places at most `reach` apart; `order` sorts them by their columns."""
+    pairs = np.empty((4 * len(places) + 16, 2), dtype=np.int64)
+    count = 0
+    for i in range(len(order)):
+        a = order[i]
+        for j in range(i + 1, len(order)):
+            b = order[j]
+            x, y = places[b, 0] - places[a, 0], places[b, 1] - places[a, 1]
+            if x > reach:
+                break
+            if x * x + y * y <= reach * reach:
+                if count == len(pairs):
+                    pairs = np.concatenate((pairs, np.empty_like(pairs)))
+                pairs[count, 0], pairs[count, 1] = min(a, b), max(a, b)
+                count += 1
+    return pairs[:count]
 
 
 def _nearest(tree: cKDTree, reach: float) -> NDArray[np.int64]:
@@ -347,64 +413,59 @@ def _nearest(tree: cKDTree, reach: float) -> NDArray[np.int64]:
     return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
 
 
-def _over_gaps(chains: list[Chain], level: Level, looks: Looks | None, back: float) -> list[Chain]:
-    points, cuts = _points(chains)
-    places = points[np.stack([cuts[:-1], cuts[1:] - 1], axis=1).ravel()]
-    near = _near_pairs(places, level.reach)
-    one, other = near.T // 2
-    closed = np.array([chain.closed for chain in chains])
-    wide = np.hypot(*(places[near[:, 0]] - places[near[:, 1]]).T)
-    loop = np.diff(cuts)[one] > 6 * wide + 20
-    near = near[((one != other) | loop) & ~closed[one] & ~closed[other]]
+def _over_gaps(chains: Chains, level: Level, looks: Looks | None, back: float) -> Chains:
+    near = _near_pairs(chains.places, level.reach)
+    near = near[_linkable(near, chains.places, np.diff(chains.cuts), chains.closed)]
     if not len(near):
         return chains
-    ends = _ends(chains, points, cuts, level.window, looks)
-    costs = _costs(ends, near, level, looks) + back * _backwards(ends, near)
-    return join_chains(chains, match_ends(near, costs, np.full(2 * len(chains), level.unlinked)))
+    costs, turning = _costs(_ends(chains, level.window, looks), near, level, looks)
+    links = match_ends(near, costs + back * turning, np.full(2 * len(chains), level.unlinked))
+    return chains.joined(links) if len(links) else chains
 
 
-def _points(chains: Sequence[Chain]) -> tuple[Points, NDArray[np.int64]]:
-    """The points of all chains `(n, 2)`, and where each chain begins, and the end."""
-    cuts = np.zeros(len(chains) + 1, dtype=np.int64)
-    np.cumsum([len(chain.points) for chain in chains], out=cuts[1:])
-    return np.concatenate([chain.points for chain in chains]), cuts
+@compiled
+def _linkable(
+    pairs: NDArray[np.int64], places: Points, lengths: NDArray[np.int64], closed: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """`(P,)`, pairs of ends whose chains are open, and of one chain only if it is much longer than they are apart."""
+    answer = np.empty(len(pairs), dtype=np.bool_)
+    for k in range(len(pairs)):
+        a, b = pairs[k]
+        wide = np.hypot(places[a, 0] - places[b, 0], places[a, 1] - places[b, 1])
+        loop = a // 2 != b // 2 or lengths[a // 2] > 6 * wide + 20
+        answer[k] = loop and not closed[a // 2] and not closed[b // 2]
+    return answer
 
 
-def _ends(
-    chains: Sequence[Chain], points: Points, cuts: NDArray[np.int64], window: float, looks: Looks | None
-) -> _Ends:
-    thickness = np.repeat([chain.thickness for chain in chains], 2)
-    usual = np.repeat([chain.usual_gap for chain in chains], 2)
-    places = points[np.stack([cuts[:-1], cuts[1:] - 1], axis=1).ravel()]
-    first, last, directions = _near_ends(points, cuts, window)
+def _ends(chains: Chains, window: float, looks: Looks | None) -> _Ends:
+    places, cuts = chains.places, chains.cuts
+    first, last, directions = _near_ends(chains.points, cuts, window)
+    gaps, dashes = chains.usual()
+    thickness = np.repeat(chains.thickness, 2)
     features = np.zeros((len(places), 0))
     if looks is not None:
-        features = _means(points, first, last, looks.where, looks.features)
+        if looks.unalike:
+            features = _means(chains.points, first, last, looks.where, looks.features)
         short = np.repeat(np.diff(cuts), 2) <= thickness + 2
         if short.any():
-            told = _told(_means(points, first, last, looks.where, looks.tangent))
+            told = _told(_means(chains.points, first, last, looks.where, looks.tangent))
             directions = np.where(short[:, None], told, directions)
-    first_column = np.repeat(np.minimum.reduceat(points[:, 0], cuts[:-1]), 2)
-    last_column = np.repeat(np.maximum.reduceat(points[:, 0], cuts[:-1]), 2)
-    columns = np.stack([first_column, last_column], axis=1)
-    dashes = np.log(np.repeat([chain.usual_dash for chain in chains], 2) + 4)
-    lengths = np.repeat(np.diff(cuts), 2).astype(np.float64)
-    gaps = np.repeat([float(len(chain.gaps)) for chain in chains], 2)
-    return _Ends(places, directions, thickness, usual, features, columns, dashes, lengths, gaps)
+    lengths = np.diff(cuts).astype(np.float64)
+    interruptions = np.diff(chains.gap_cuts).astype(np.float64)
+    columns = _columns(chains.points, cuts)
+    return _Ends(places, directions, thickness, features, gaps, columns, np.log(dashes + 4), lengths, interruptions)
 
 
-def _backwards(ends: _Ends, pairs: NDArray[np.int64]) -> Points:
-    """`(P,)` in 0..1, how much a link turns back over columns that its chains have both.
-
-    Lines of charts are functions of x, mostly; a loop turns round smoothly.
-    """
-    a, b = pairs.T
-    first = np.maximum(ends.columns[a, 0], ends.columns[b, 0])
-    last = np.minimum(ends.columns[a, 1], ends.columns[b, 1])
-    slack = BACK_SLACK + ends.thickness[a] + ends.thickness[b]
-    common = np.clip((last - first + 1 - slack) / BACK_FULL, 0, 1)
-    onward = -(ends.directions[a] * ends.directions[b]).sum(axis=1)
-    return np.asarray(common * np.clip((BEND - onward) / BEND, 0, 1))
+@compiled
+def _columns(points: Points, cuts: NDArray[np.int64]) -> Points:
+    """`(c, 2)`, first and last column of chains."""
+    columns = np.empty((len(cuts) - 1, 2))
+    for k in range(len(cuts) - 1):
+        left, right = points[cuts[k], 0], points[cuts[k], 0]
+        for i in range(cuts[k] + 1, cuts[k + 1]):
+            left, right = min(left, points[i, 0]), max(right, points[i, 0])
+        columns[k, 0], columns[k, 1] = left, right
+    return columns
 
 
 @compiled
@@ -471,49 +532,68 @@ def _told(tangents: Points) -> Points:
     return np.where(sure[:, None], told, 0.0)
 
 
-def _costs(ends: _Ends, pairs: NDArray[np.int64], level: Level, looks: Looks | None) -> Points:
-    """`(P,)`, what a link of each pair of ends costs; about 1 for a usual one."""
-    known = _known(ends.places, ends.directions, ends.thickness, ends.gaps, np.ascontiguousarray(pairs))
-    turn = np.where(known[:, 0] == UNKNOWN, 0.7 * level.turn, np.arccos(np.clip(known[:, 0], -1, 1)))
-    cost = (turn / level.turn) ** 2 + 0.5 * known[:, 1] ** 2 + known[:, 2]
-    cost += (np.log(known[:, 3]) / 0.5) ** 2
+def _costs(ends: _Ends, pairs: NDArray[np.int64], level: Level, looks: Looks | None) -> tuple[Points, Points]:
+    """`(P,)`, what a link of each pair of ends costs, about 1 for a usual one; `(P,)`, how much it turns back."""
+    costs, turning = _link_costs(
+        np.ascontiguousarray(pairs),
+        *(ends.places, ends.directions, ends.thickness, ends.gaps, ends.columns),
+        *(ends.dashes, ends.lengths, ends.interruptions, level.turn, level.reach),
+    )
     if looks is not None:
         a, b = pairs.T
-        cost += looks.cost(ends.features[a], ends.features[b])
-    a, b = pairs.T
-    cost += STYLE * np.nan_to_num(np.maximum(np.abs(ends.dashes[a] - ends.dashes[b]) - 0.7, 0)) ** 2
-    unlike = misfit((ends.lengths[a], ends.lengths[b]), (ends.interruptions[a], ends.interruptions[b]))
-    cost += UNLIKE * np.clip(unlike - UNLIKE_SLACK, 0, UNLIKE_MOST)
-    gap, rhythm = known[:, 4], known[:, 5]
-    return np.asarray(cost + np.where(rhythm == UNKNOWN, 0.5 * gap / level.reach, 0.25 * np.log(rhythm) ** 2))
+        costs += looks.cost(ends.features[a], ends.features[b])
+    return costs, turning
 
 
 @compiled
-def _known(places: Points, directions: Points, thickness: Points, gaps: Points, pairs: NDArray[np.int64]) -> Points:
-    """What is known of pairs of ends, `(P, 6)`.
+def _link_costs(
+    pairs: NDArray[np.int64],
+    places: Points,
+    directions: Points,
+    thickness: Points,
+    gaps: Points,
+    columns: Points,
+    dashes: Points,
+    lengths: Points,
+    interruptions: Points,
+    usual_turn: float,
+    reach: float,
+) -> tuple[Points, Points]:
+    """What looks and geometry say a link costs; in 0..1, how much it turns back over columns that both chains have.
 
-    The cosine of the turn; how far each end lies beside the straight way on of the other, in what is usual; 1.5 if
-    one lies behind the other; how many times as thick; the gap; how many times as wide as the gaps seen.
+    Lines of charts are functions of x, mostly; a loop turns round smoothly.
     """
-    known = np.empty((len(pairs), 6))
+    costs, turning = np.empty(len(pairs)), np.empty(len(pairs))
     for k in range(len(pairs)):
         a, b = pairs[k]
+        one, other = a // 2, b // 2
         x, y = places[b, 0] - places[a, 0], places[b, 1] - places[a, 1]
         ax, ay, bx, by = directions[a, 0], directions[a, 1], directions[b, 0], directions[b, 1]
         gap = np.hypot(x, y)
         thick = (thickness[a] + thickness[b]) / 2
-        turns = np.hypot(ax, ay) * np.hypot(bx, by) > 0
-        known[k, 0] = -(ax * bx + ay * by) if turns else UNKNOWN
-        known[k, 1] = (abs(ax * y - ay * x) + abs(bx * y - by * x)) / 2 / (thick + 2.5 + 0.2 * gap)
-        known[k, 2] = 1.5 if min(x * ax + y * ay, -(x * bx + y * by)) < -thick - 1 else 0.0
-        known[k, 3] = (thickness[a] + 1.5) / (thickness[b] + 1.5)
-        known[k, 4] = gap
-        known[k, 5] = UNKNOWN
+        onward = -(ax * bx + ay * by)
+        known = np.hypot(ax, ay) * np.hypot(bx, by) > 0
+        turn = np.arccos(min(max(onward, -1.0), 1.0)) if known else 0.7 * usual_turn
+        # How far each end lies beside the straight way on of the other, in what is usual.
+        aside = (abs(ax * y - ay * x) + abs(bx * y - by * x)) / 2 / (thick + 2.5 + 0.2 * gap)
+        cost = (turn / usual_turn) ** 2 + 0.5 * aside**2
+        if min(x * ax + y * ay, -(x * bx + y * by)) < -thick - 1:
+            cost += BEHIND
+        cost += (np.log((thickness[a] + 1.5) / (thickness[b] + 1.5)) / 0.5) ** 2
+        if not (np.isnan(dashes[one]) or np.isnan(dashes[other])):
+            cost += STYLE * max(abs(dashes[one] - dashes[other]) - 0.7, 0.0) ** 2
+        unlike = nats_apart(lengths[one], lengths[other], interruptions[one], interruptions[other])
+        cost += UNLIKE * min(max(unlike - UNLIKE_SLACK, 0.0), UNLIKE_MOST)
         seen, usual = 0, 0.0
-        for end in (a, b):
-            if not np.isnan(gaps[end]):
+        for chain in (one, other):
+            if not np.isnan(gaps[chain]):
                 seen += 1
-                usual += gaps[end]
-        if seen:
-            known[k, 5] = (gap + 2) / (usual / seen + 2)
-    return known
+                usual += gaps[chain]
+        # How many times as wide as the gaps seen.
+        cost += 0.25 * np.log((gap + 2) / (usual / seen + 2)) ** 2 if seen else 0.5 * gap / reach
+        costs[k] = cost
+        first, last = max(columns[one, 0], columns[other, 0]), min(columns[one, 1], columns[other, 1])
+        slack = BACK_SLACK + thickness[a] + thickness[b]
+        common = min(max((last - first + 1 - slack) / BACK_FULL, 0.0), 1.0)
+        turning[k] = common * min(max((BEND - onward) / BEND, 0.0), 1.0)
+    return costs, turning

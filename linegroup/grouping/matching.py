@@ -21,8 +21,8 @@ _FINE = 1e9
 
 def match_ends(
     pairs: NDArray[np.int64], costs: NDArray[np.float64], unlinked: NDArray[np.float64]
-) -> list[tuple[int, int]]:
-    """Links of the smallest total cost, each end in one at most; ends without one cost `unlinked`.
+) -> NDArray[np.int64]:
+    """`(L, 2)`, the links of the smallest total cost, each end in one at most; ends without one cost `unlinked`.
 
     Ends that depend on each other are matched together: exactly (Edmonds 1965) where they are few, elsewhere
     by always taking the link that saves most of those left, which saves at least half as much.
@@ -33,22 +33,23 @@ def match_ends(
         unlinked: `(E,)`.
     """
     gain = unlinked[pairs].sum(axis=1) - costs
+    pairs, gain = pairs[gain > 0], gain[gain > 0]
+    if not len(pairs):
+        return pairs
     # Of a pair that stands twice the better one counts.
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -gain))
-    order = order[gain[order] > 0]
     pairs, gain = pairs[order], gain[order]
-    if not len(pairs):
-        return []
     part = connected(pairs, len(unlinked))
     size = np.bincount(part)[part[pairs[:, 0]]]
-    links = _greedy(pairs[size > _EXACT])
-    for component in _components(part[pairs[:, 0]], (size > _FEW) & (size <= _EXACT)):
-        links.extend(_best_of_many(pairs[component], gain[component]))
     few = size <= _FEW
-    order = np.argsort(part[pairs[few, 0]], kind="stable")
-    chosen = _best_of_few(pairs[few][order], gain[few][order], part[pairs[few, 0]][order])
-    links.extend((int(a), int(b)) for a, b in pairs[few][order][chosen])
-    return [(min(link), max(link)) for link in links]
+    order = np.flatnonzero(few)
+    order = order[np.argsort(part[pairs[order, 0]], kind="stable")]
+    links = [pairs[order][_best_of_few(pairs[order], gain[order], part[pairs[order, 0]])]]
+    if not few.all():
+        links.append(pairs[size > _EXACT][_greedy(pairs[size > _EXACT], len(unlinked))])
+        several = _components(part[pairs[:, 0]], ~few & (size <= _EXACT))
+        links.extend(_best_of_many(pairs[component], gain[component]) for component in several)
+    return np.sort(np.concatenate(links), axis=1)
 
 
 @compiled
@@ -62,8 +63,8 @@ def connected(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return parent
 
 
-def _best_of_many(pairs: NDArray[np.int64], gain: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Links that save most in total (Edmonds 1965; rustworkx), the better one of a pair that stands twice first."""
+def _best_of_many(pairs: NDArray[np.int64], gain: NDArray[np.float64]) -> NDArray[np.int64]:
+    """`(L, 2)`, links that save most in total (Edmonds 1965; rustworkx); the better one of a pair that stands twice."""
     names, ends = np.unique(pairs, return_inverse=True)
     graph = rustworkx.PyGraph(multigraph=False)
     graph.add_nodes_from(range(len(names)))
@@ -73,18 +74,17 @@ def _best_of_many(pairs: NDArray[np.int64], gain: NDArray[np.float64]) -> list[t
         [(a, b, w) for (a, b), w in zip(ends.reshape(-1, 2)[::-1].tolist(), weights[::-1].tolist(), strict=True)]
     )
     chosen = rustworkx.max_weight_matching(graph, weight_fn=int)
-    return [(int(names[a]), int(names[b])) for a, b in sorted(chosen)]
+    return np.asarray(names[np.array(sorted(chosen), dtype=np.int64).reshape(-1, 2)])
 
 
-def _greedy(pairs: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Links from the best on."""
-    taken: set[int] = set()
-    links = []
-    for a, b in pairs.tolist():
-        if a not in taken and b not in taken:
-            taken |= {a, b}
-            links.append((a, b))
-    return links
+@compiled
+def _greedy(pairs: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """`(P,)`, links from the best on; of so many ends."""
+    taken, chosen = np.zeros(count, dtype=np.bool_), np.zeros(len(pairs), dtype=np.bool_)
+    for k in range(len(pairs)):
+        if not taken[pairs[k, 0]] and not taken[pairs[k, 1]]:
+            taken[pairs[k, 0]] = taken[pairs[k, 1]] = chosen[k] = True
+    return chosen
 
 
 def _components(part: NDArray[np.int64], chosen: NDArray[np.bool_]) -> list[NDArray[np.int64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import cv2
@@ -20,16 +21,26 @@ class Strokes:
     """Branches of a skeleton.
 
     Attributes:
-        points: `(s,)` arrays `(n, 2) float64`, x first, in order along each branch.
+        points: `(n, 2) float64`, x first, in order along each branch, one branch after the other.
+        cuts: `(s + 1,) int64`, the row in which each branch begins, and the end.
         nodes: `(s, 2) int64`, the junction at the first and at the last point, -1 = none: a free end.
         thickness: `(s,) float64`, of the ink along each branch, in pixels.
         junctions: How many junctions there are.
     """
 
-    points: list[NDArray[np.float64]]
+    points: NDArray[np.float64]
+    cuts: NDArray[np.int64]
     nodes: NDArray[np.int64]
     thickness: NDArray[np.float64]
     junctions: int
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @cached_property
+    def each(self) -> list[NDArray[np.float64]]:
+        """The points of each branch."""
+        return [self.points[a:b] for a, b in pairwise(self.cuts.tolist())]
 
 
 def find_strokes(mask: Mask) -> Strokes:
@@ -49,7 +60,8 @@ def find_strokes(mask: Mask) -> Strokes:
     image.ravel()[junctions] = 0
     number, own = _pieces(image.ravel(), branches, width)
     if number == 0:
-        return Strokes([], np.zeros((0, 2), dtype=np.int64), np.zeros(0), count)
+        none = np.zeros((0, 2), dtype=np.int64)
+        return Strokes(np.zeros((0, 2)), np.zeros(1, dtype=np.int64), none, np.zeros(0), count)
     # A branch is followed from an end of it; a closed one has none and is followed from anywhere.
     order = np.lexsort((_neighbours(image.ravel(), branches, width), own))
     first = branches[order[np.searchsorted(own[order], np.arange(1, number + 1))]]
@@ -59,7 +71,7 @@ def find_strokes(mask: Mask) -> Strokes:
     alone = (np.diff(cuts) == 1) & (nodes[:, 0] == nodes[:, 1])
     nodes[alone, 1] = -1
     places = (pixels + np.array([box[1].start - 2, box[0].start - 2])).astype(np.float64)
-    return Strokes([places[a:b] for a, b in pairwise(cuts.tolist())], nodes, thickness, count)
+    return Strokes(places, cuts, nodes, thickness, count)
 
 
 def _pieces(image: NDArray[np.uint8], at: NDArray[np.int64], width: int) -> tuple[int, NDArray[np.int64]]:

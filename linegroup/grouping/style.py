@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linegroup.compiling import compiled
 from linegroup.grouping.chain import Chain, join_chains
 
 CHANGE = 5.0
@@ -33,16 +34,17 @@ TELLING = 100
 Numbers = NDArray[Any]
 
 
-def description(length: Numbers, gaps: Numbers) -> Numbers:
-    """Nats that tell where the gaps of chains are, so many in so many pixels."""
-    rate = np.maximum(gaps, 1) / np.maximum(length, np.maximum(gaps, 1))
-    return np.asarray(gaps * (1 - np.log(rate)))
+@compiled
+def nats(length: float, gaps: float) -> float:
+    """Nats that tell where the gaps of a chain are, so many in so many pixels."""
+    return float(gaps * (1 - np.log(max(gaps, 1.0) / max(length, gaps, 1.0))))
 
 
-def misfit(lengths: tuple[Numbers, Numbers], gaps: tuple[Numbers, Numbers]) -> Numbers:
+@compiled
+def nats_apart(length: float, other_length: float, gaps: float, other_gaps: float) -> float:
     """Nats more that two chains take if they are of one style; 0 where they are interrupted equally often."""
-    apart = description(lengths[0], gaps[0]) + description(lengths[1], gaps[1])
-    return np.asarray(description(lengths[0] + lengths[1], gaps[0] + gaps[1]) - apart)
+    apart = nats(length, gaps) + nats(other_length, other_gaps)
+    return nats(length + other_length, gaps + other_gaps) - apart
 
 
 def cut_at_changes(chain: Chain, times: int = 4) -> list[Chain]:
@@ -71,7 +73,16 @@ def _saved_by_gaps(chain: Chain, joins: Numbers) -> Numbers:
     begins = np.cumsum(chain.dashes)[:-1]
     before = np.searchsorted(begins, joins, side="left")
     after = len(begins) - np.searchsorted(begins, joins, side="right")
-    return misfit((joins, len(chain.points) - joins), (before, after))
+    return _saved(joins, float(len(chain.points)), before, after)
+
+
+@compiled
+def _saved(places: Numbers, length: float, before: Numbers, after: Numbers) -> Numbers:
+    """Likewise, of so many gaps on both sides `(j,)` of each place `(j,)`."""
+    saved = np.empty(len(places))
+    for k in range(len(places)):
+        saved[k] = nats_apart(float(places[k]), length - places[k], float(before[k]), float(after[k]))
+    return saved
 
 
 def _saved_by_thickness(chain: Chain, joins: Numbers) -> Numbers:
@@ -100,7 +111,7 @@ def mend(chains: Sequence[Chain], cuts: Sequence[tuple[Chain, Sequence[Chain]]])
             firsts.setdefault(tuple(chain.points[0]), []).append(2 * k)
             lasts.setdefault(tuple(chain.points[-1]), []).append(2 * k + 1)
     links: list[tuple[int, int]] = []
-    meeting: set[frozenset[int]] = set()
+    meeting: list[tuple[int, int]] = []
     taken: set[int] = set()
     for whole, parts in cuts:
         begins = set(np.cumsum(whole.dashes).tolist())
@@ -114,5 +125,5 @@ def mend(chains: Sequence[Chain], cuts: Sequence[tuple[Chain, Sequence[Chain]]])
                 links.append((out[0], into[0]))
                 taken |= {out[0], into[0]}
                 if seam not in begins:
-                    meeting.add(frozenset((out[0], into[0])))
-    return join_chains(chains, links, (), meeting)
+                    meeting.append(links[-1])
+    return join_chains(chains, links, meeting)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,14 +29,11 @@ def find_branches(skeleton: Nodes, state: Bits, ground: Ground) -> Strokes:
     nodes[(np.diff(cuts) == 1) & (nodes[:, 0] == nodes[:, 1]), 1] = -1
     places = pixels[: cuts[-1]] / ground.scale
     centres = _centres(skeleton, ground.at, junctions, number) / ground.scale
-    # Row -1 is none.
-    points = [
-        np.concatenate([centres[first : first + (first >= 0)], places[a:b], centres[last : last + (last >= 0)]])
-        if first >= 0 or last >= 0
-        else places[a:b]
-        for (a, b), (first, last) in zip(pairwise(cuts.tolist()), nodes.tolist(), strict=True)
-    ]
-    return Strokes(points, nodes, np.full(len(points), 2 * ground.reach), number)
+    # A branch begins and ends in the middle of the junctions that it is between.
+    meets = nodes >= 0
+    points = np.insert(places, np.stack([cuts[:-1], cuts[1:]], axis=1)[meets], centres[nodes[meets]], axis=0)
+    cuts = cuts + np.append(0, np.cumsum(meets.sum(axis=1)))
+    return Strokes(points, cuts, nodes, np.full(len(nodes), 2 * ground.reach), number)
 
 
 @compiled
@@ -128,8 +123,8 @@ def _junction_at(u: int, v: int, at: Numbers, junctions: NDArray[np.int64], othe
 
 def find_hairs(strokes: Strokes) -> Mask:
     """`(s,)`, short free strokes; where there are no others, all but the two longest."""
-    if not strokes.junctions or not strokes.points:
-        return np.zeros(len(strokes.points), dtype=np.bool_)
+    if not strokes.junctions or not len(strokes):
+        return np.zeros(len(strokes), dtype=np.bool_)
     lengths = stroke_lengths(strokes)
     free = (strokes.nodes >= 0).sum(axis=1) == 1
     ends = strokes.nodes.ravel()
@@ -149,8 +144,8 @@ def find_hairs(strokes: Strokes) -> Mask:
 
 def stroke_lengths(strokes: Strokes) -> NDArray[np.float64]:
     """`(s,)`, in pixels, from first to last point."""
-    ends = np.cumsum([len(points) for points in strokes.points])
-    points = np.concatenate(strokes.points)
-    steps = np.hypot(*np.diff(points, axis=0, prepend=points[:1]).T)
+    if not len(strokes):
+        return np.zeros(0)
+    steps = np.hypot(*np.diff(strokes.points, axis=0, prepend=strokes.points[:1]).T)
     along = np.cumsum(steps)
-    return np.asarray(along[ends - 1] - along[np.append(0, ends[:-1])])
+    return np.asarray(along[strokes.cuts[1:] - 1] - along[strokes.cuts[:-1]])

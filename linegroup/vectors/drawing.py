@@ -33,10 +33,9 @@ def draw(strokes: Strokes, ink: NDArray[np.float32], ground: Ground) -> list[Cha
         ink: `(h, w)`, how much ink each pixel holds.
         ground: Of the ink.
     """
-    if not strokes.points:
+    if not len(strokes):
         return []
-    points = np.concatenate(strokes.points)
-    starts = np.cumsum([0, *(len(p) for p in strokes.points)])
+    points, starts = strokes.points, strokes.cuts
     across = np.hypot(*(points[starts[:-1]] - points[starts[1:] - 1]).T)
     meets = (np.diff(starts) > RING) & (across < 2)
     ways = pen_ways(stroke_graph(strokes, meets & (strokes.nodes < 0).all(axis=1)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from linegroup.grouping.chain import Chain, walk
+from linegroup.grouping.chain import Chain, in_rows
 from linegroup.vectors.shortening import shortened
 
 Points = NDArray[np.float64]
@@ -62,22 +64,18 @@ def _nearest(places: Points) -> list[tuple[int, int]]:
 
 def _join(rows: list[Row], links: list[tuple[int, int]]) -> tuple[list[Row], list[int], bool]:
     """Rows of rows, in the order of their first ones; the two ends that each keeps; whether the last one is a ring."""
-    mate = {a: b for link in links for a, b in (link, link[::-1])}
-    seen = [False] * len(rows)
+    mate = np.full(2 * len(rows), -1, dtype=np.int64)
+    for a, b in links:
+        mate[a], mate[b] = b, a
+    entered, cuts, rings = in_rows(mate, np.zeros(len(rows), dtype=np.bool_))
     joined: list[Row] = []
     kept: list[int] = []
-    ring = False
-    for start in range(len(rows)):
-        if seen[start]:
-            continue
-        seen[start] = True
-        forward, backward = walk(2 * start + 1, mate, seen), walk(2 * start, mate, seen)
-        entered = [end ^ 1 for end in reversed(backward)] + [2 * start, *forward]
-        # Two linked at both ends are no ring.
-        ring = len(entered) > 2 and mate.get(entered[0]) == entered[-1] ^ 1
+    for first, last in pairwise(cuts.tolist()):
+        ends = entered[first:last].tolist()
         row: Row = []
-        for end in entered:
+        for end in ends:
             row += [(k, not back) for k, back in reversed(rows[end // 2])] if end % 2 else rows[end // 2]
         joined.append(row)
-        kept += [entered[0], entered[-1] ^ 1]
-    return joined, kept, ring
+        kept += [ends[0], ends[-1] ^ 1]
+    # Two linked at both ends are no ring.
+    return joined, kept, bool(rings[-1]) and int(cuts[-1] - cuts[-2]) > 2

@@ -27,7 +27,7 @@ def without_needless(strokes: Strokes, ground: Ground) -> Strokes:
     there is not seen in ink of its own.
     """
     for _ in range(ROUNDS):
-        if not strokes.junctions or not strokes.points:
+        if not strokes.junctions or not len(strokes):
             break
         needed = _needed(strokes, ground)
         between = (strokes.nodes >= 0).all(axis=1)
@@ -39,8 +39,8 @@ def without_needless(strokes: Strokes, ground: Ground) -> Strokes:
 
 def _needed(strokes: Strokes, ground: Ground) -> Mask:
     """`(s,)`, all strokes but those whose ink others have inked."""
-    starts = np.cumsum([0, *(len(points) for points in strokes.points)])
-    places = np.rint(ground.scale * np.concatenate(strokes.points)).astype(np.int64)
+    starts = strokes.cuts
+    places = np.rint(ground.scale * strokes.points).astype(np.int64)
     depth = ground.far[ground.at[places[:, 1], places[:, 0]] - 1] - ground.reach
     deepest = np.maximum.reduceat(depth, starts[:-1])
     # Junctions that one stroke is left at are free ends.
@@ -49,7 +49,7 @@ def _needed(strokes: Strokes, ground: Ground) -> Mask:
     bars = (ends == 2) & (strokes.nodes[:, 0] != strokes.nodes[:, 1]) & (deepest <= BAND)
     blind = (ends == 1) & (deepest > BAND) & (deepest <= between_flanks(ground))
     asked = np.concatenate([np.flatnonzero(kind) for kind in (find_hairs(strokes), blind, bars)])
-    needed = np.ones(len(strokes.points), dtype=np.bool_)
+    needed = np.ones(len(strokes), dtype=np.bool_)
     if len(asked):
         _find_needed(places, starts, asked, ground.at, ground.scale, ground.reach + UNREACHED, needed)
         _hold_together(strokes.nodes, met, needed)
@@ -58,9 +58,10 @@ def _needed(strokes: Strokes, ground: Ground) -> Mask:
 
 def _select(strokes: Strokes, chosen: Mask) -> Strokes:
     """The strokes where `chosen (s,)`."""
-    kept = np.flatnonzero(chosen)
-    points = [strokes.points[k] for k in kept]
-    return replace(strokes, points=points, nodes=strokes.nodes[kept], thickness=strokes.thickness[kept])
+    lengths = np.diff(strokes.cuts)
+    points = strokes.points[np.repeat(chosen, lengths)]
+    cuts = np.append(0, np.cumsum(lengths[chosen]))
+    return replace(strokes, points=points, cuts=cuts, nodes=strokes.nodes[chosen], thickness=strokes.thickness[chosen])
 
 
 @compiled

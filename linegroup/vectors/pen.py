@@ -51,7 +51,7 @@ def stroke_graph(strokes: Strokes, rings: NDArray[np.bool_]) -> Graph:
     free = edges < 0
     edges[free] = strokes.junctions + np.arange(int(free.sum()))
     edges[rings, 1] = edges[rings, 0]
-    lengths = np.array([float(len(points)) for points in strokes.points])
+    lengths = np.diff(strokes.cuts).astype(np.float64)
     return Graph(edges, lengths, int(edges.max(initial=-1)) + 1)
 
 

@@ -112,11 +112,11 @@ def _dot(ink: NDArray[np.float32]) -> Chain:
 
 def _thickness(strokes: Strokes, pixels: int) -> float:
     """Ink per length, as far as that agrees with the pen's reach."""
-    if not strokes.points:
+    if not len(strokes):
         return 1.0
     usual = float(strokes.thickness[0])
     ends = int((strokes.nodes < 0).sum()) * np.pi / 8 * usual
-    way = float(stroke_lengths(strokes).sum()) + 0.5 * len(strokes.points) + ends
+    way = float(stroke_lengths(strokes).sum()) + 0.5 * len(strokes) + ends
     return max(1.0, float(np.clip(pixels / way, usual - 0.5, usual + 0.5)))
 
 

@@ -83,6 +83,18 @@ def test_processes_make_the_same_files_and_report(ray_session, tmp_path):
     assert "bad.png" in result.stderr
 
 
+def test_what_killed_writers_left_of_the_same_pictures_is_cleared_away(tmp_path):
+    write_pictures(tmp_path / "scans", 1)
+    (stem,) = (path.stem for path in (tmp_path / "scans").glob("*.png"))
+    (tmp_path / "lines").mkdir()
+    ours, others = (tmp_path / "lines" / f".{name}.labels.png.bt75wo41.tmp" for name in (stem, f"{stem}-2"))
+    ours.touch()
+    others.touch()
+    result = run("scans", "--out", "lines", "--workers", 0)
+    assert result.exit_code == 0, result.output
+    assert (ours.exists(), others.exists()) == (False, True)
+
+
 def fault(_predictor, _item):
     raise OSError(28, "No space left on device", "lines/p.json")
 

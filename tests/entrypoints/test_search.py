@@ -165,7 +165,7 @@ def judged(trials: Path) -> dict[str, int]:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("failures", [1, 0])
-def test_a_training_is_killed(failures, shards, tmp_path, ray_session):
+def test_a_training_is_killed(failures, shards, tmp_path, ray_session, caplog):
     """It goes on from its checkpoint where it may, and is noted as failed where not; the other one does not notice."""
     from linegroup.distributed.search import search_method
 
@@ -188,6 +188,7 @@ def test_a_training_is_killed(failures, shards, tmp_path, ray_session):
         assert [trial.state for trial in search.trials] == ["complete", "complete"]
         assert [trial.spent for trial in search.trials] == [100, 100]
         assert not any(trial.note for trial in search.trials)
+        assert "died (1 of 1 times that it may) and goes on from its last checkpoint" in caplog.text
         assert {run.info.status for run in runs.values()} == {"FINISHED"}
         assert steps_of(plan, killed) == list(range(1, LENGTH + 1))
         # Steps that were done twice are told twice.

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from linegroup.grouping.chain import Chain
+from linegroup.grouping.chain import Chain, Chains
 from linegroup.grouping.chains import link_strokes
 from linegroup.grouping.gathering import gather
 from linegroup.grouping.linking import link_lines
@@ -79,12 +79,16 @@ def test_a_dashed_loop_turns_round_smoothly(alone):
     assert max(len(chain.points) for chain in chains) > 0.9 * sum(len(chain.points) for chain in chains)
 
 
+def usual_dash(chain):
+    return Chains.of([chain]).usual()[1][0]
+
+
 def test_a_chain_knows_its_dashes():
     dashes = [np.array([[x, 50.0], [x + 14, 50.0]]) for x in range(20, 360, 20)]
     (chain,) = link_strokes(find_strokes(drawn(*dashes)), 400)
-    assert 10 <= chain.usual_dash <= 18
+    assert 10 <= usual_dash(chain) <= 18
     assert len(chain.dashes) == len(chain.gaps) + 1 == len(dashes)
     (solid,) = link_strokes(find_strokes(drawn(np.array([[20, 50], [360, 60]]))), 400)
-    assert solid.usual_dash > 300
+    assert usual_dash(solid) > 300
     (short,) = link_strokes(find_strokes(drawn(np.array([[20, 50], [34, 50]]))), 400)
-    assert np.isnan(short.usual_dash), "a single short stroke may be a dash or not"
+    assert np.isnan(usual_dash(short)), "a single short stroke may be a dash or not"

@@ -76,7 +76,7 @@ def graph_of(strokes, scale):
     """Junctions and free ends as nodes, strokes as edges; a ring is an edge of a node with itself."""
     graph = networkx.MultiGraph()
     graph.add_nodes_from(range(strokes.junctions))
-    for number, (points, nodes) in enumerate(zip(strokes.points, strokes.nodes.tolist(), strict=True)):
+    for number, (points, nodes) in enumerate(zip(strokes.each, strokes.nodes.tolist(), strict=True)):
         ring = max(nodes) < 0 and len(points) > 3 and scale * np.abs(points[0] - points[-1]).max() <= 1
         first, last = (end if end >= 0 else (number, side) for side, end in enumerate(nodes))
         graph.add_edge(first, first if ring else last)
@@ -115,7 +115,7 @@ def test_each_place_of_a_skeleton_is_in_one_branch_or_junction(seed):
     meeting = (state > 0) & (around >= 3)
     strokes = find_branches(skeleton, state.copy(), ground)
     assert strokes.junctions == label(meeting, EIGHT)[1]
-    inner = [p[int(a >= 0) : len(p) - int(b >= 0)] for p, (a, b) in zip(strokes.points, strokes.nodes, strict=True)]
+    inner = [p[int(a >= 0) : len(p) - int(b >= 0)] for p, (a, b) in zip(strokes.each, strokes.nodes, strict=True)]
     found = np.rint(np.concatenate([np.zeros((0, 2)), *inner]) * ground.scale).astype(int)
     assert len(np.unique(found, axis=0)) == len(found)
     np.testing.assert_array_equal(places(state.shape, found), (state > 0) & ~meeting)
@@ -149,7 +149,7 @@ def test_no_ink_of_a_pen_is_left_without_a_stroke(seed):
     ground = find_ground(mask)
     for strokes in (thin(ground), without_needless(thin(ground), ground)):
         inked = np.ones((2 * mask.shape[0], 2 * mask.shape[1]), dtype=bool)
-        x, y = np.rint(2 * np.concatenate(strokes.points)).astype(int).T
+        x, y = np.rint(2 * strokes.points).astype(int).T
         inked[y, x] = False
         away = distance_transform_edt(inked)[::2, ::2] / 2
         assert away[mask].max() < ground.reach + 0.6
@@ -159,7 +159,7 @@ def test_of_two_flanks_that_part_nothing_goes_across():
     peak = [(20, 90), (60, 10), (100, 90)]
     ground = find_ground(drawn(peak, 5))
     strokes = without_needless(thin(ground), ground)
-    points = np.concatenate(strokes.points)
+    points = strokes.points
     # The ink closes where the flanks are 5 pixels apart: 11 pixels below the tip.
     middle = points[(np.abs(points[:, 0] - 60) < 1) & (points[:, 1] > 17)]
     assert not len(middle)
