@@ -55,7 +55,7 @@ def tune_grouping(
     data: Annotated[Path, typer.Option(metavar="SHARDS", help="Shard folder.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the new model, the table and the picture.")],
     trials: Annotated[int, typer.Option(min=1, help="Settings to try, the present one included.")] = 50,
-    charts: Annotated[int, typer.Option(min=0, help="Charts to use, at even distances; 0: all of the split.")] = 32,
+    charts: Annotated[int, typer.Option(min=0, help="Charts to use, at even distances; 0: all of the split.")] = 24,
     holdout: Annotated[
         float, typer.Option(min=0, max=0.95, help="Share of them, by document, that only measures what was gained.")
     ] = 0.5,

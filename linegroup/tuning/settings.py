@@ -11,7 +11,7 @@ class DecoderSettings(Section):
     """The search for a grouping, on charts whose maps are known."""
 
     trials: int = Setting(50, ge=1, description="Settings that are tried, the present one included.")
-    charts: int = Setting(32, ge=0, description="Validation charts, at even distances; 0: all.")
+    charts: int = Setting(24, ge=0, description="Validation charts, at even distances; 0: all.")
     holdout: float = Setting(0.5, ge=0, lt=1, description="Share of them, by document, that only measures the gain.")
     objective: str = Setting("ari", description="ari, line_f1, or their mean: ari_line_f1.")
     space: str = Setting("grouping", description="A packaged search space, or a YAML file.")
