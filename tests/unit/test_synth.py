@@ -146,6 +146,35 @@ def test_drafting_leaves_the_other_charts_alone():
     assert 2 <= sum(same) <= 8
 
 
+def test_restyled_charts_differ_in_what_is_no_line_and_keep_their_truth():
+    """Turned labels, filled samples and strong grids are drawn by each renderer and are background."""
+    plain, other = (chart_stream({"seed": 6, "restyling": share, **UNDAMAGED}) for share in (0, 1))
+    turned, swatches, dashed, short = set(), set(), 0, 0
+    for number in range(24):
+        before, after = plain.draw(number).chart, other.draw(number).chart
+        assert len(before.lines) == len(after.lines)
+        for panel in after.panels:
+            turned |= {after.renderer} if panel.x.turn else set()
+            swatches |= {after.renderer} if panel.legend and panel.legend.swatch else set()
+            dashed += bool(panel.grid and panel.grid_dash)
+        for (_, one), (_, two) in zip(before.lines, after.lines, strict=True):
+            gaps = [np.isnan(line.xy[:, 0]).sum() for line in (one, two)]
+            short += gaps[1] > gaps[0] + 3
+        whole, bare = (render(after, lines=lines) for lines in (True, False))
+        change = np.abs(whole.pixels.astype(int) - bare.pixels).max(axis=-1)
+        ink = cv2.dilate(np.max(whole.coverage, axis=0), np.ones((5, 5), np.uint8)) > 0
+        assert not (change[~ink] > 16).any()
+    assert turned == swatches == set(RENDERERS)
+    assert dashed > 4
+    assert short > 4
+
+
+def test_restyling_leaves_the_other_charts_alone():
+    before, some = (chart_stream({"seed": 4, "restyling": share}) for share in (0.0, 0.5))
+    same = [before.draw(k).damaged.content == some.draw(k).damaged.content for k in range(10)]
+    assert 2 <= sum(same) <= 8
+
+
 def test_dash_gaps_are_background_and_the_polyline_goes_through():
     never = dict.fromkeys(("markers", "markers_only", "gap", "overflow", "partial", "annotations"), 0)
     widths = {"thickness_usual": (2, 2), "thickness": (2, 2)}

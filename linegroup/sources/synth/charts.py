@@ -24,6 +24,7 @@ from linegroup.sources.synth.distribution import ChartDistribution
 from linegroup.sources.synth.drafting import draft, photocopied
 from linegroup.sources.synth.draw import draw_chart
 from linegroup.sources.synth.rendering import render
+from linegroup.sources.synth.restyling import restyle
 from linegroup.sources.synth.spec import Chart, Line, Panel, Rendering, clip_parts, to_pixels
 from linegroup.sources.synth.statistics import describe, tags_of
 
@@ -92,6 +93,8 @@ class ChartStream:
             dice = np.random.default_rng([self.seed, VERSION, number, attempt, 1])
             if dice.random() < self.distribution.drafting:
                 chart, harm = draft(chart, dice), photocopied(harm)
+            elif dice.random() < self.distribution.restyling:
+                chart = restyle(chart, dice)
             rendering = render(chart)
             drawing = Drawing(rendering.pixels, tuple(_centre(p, x)[0] for p, x in chart.lines), _uncovered(rendering))
             damaged = damage(drawing, harm, rng)

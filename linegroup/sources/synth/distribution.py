@@ -158,6 +158,14 @@ class ChartDistribution(Section):
         description="Share of charts redrawn as a draughtsman's page; photocopied, whatever damage.profile says.",
     )
 
+    restyling: Share = Setting(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the other charts with habits of other programs: turned labels, filled samples in legends,"
+        " strong dashed grids, pale lines, marks on thin lines, lines that stop short of their marks.",
+    )
+
     damage: DamageConfig = DamageConfig()
 
     @field_validator(

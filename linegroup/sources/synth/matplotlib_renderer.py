@@ -164,6 +164,11 @@ class _Picture:
             labelfontfamily=self.chart.font,
             **({"labelbottom": axis.labels} if which == "x" else {"labelleft": axis.labels}),
         )
+        if axis.turn:
+            axes.tick_params(axis=which, labelrotation=axis.turn)
+            if axis.turn < 90:
+                for label in getattr(axes, f"get_{which}ticklabels")():
+                    label.set_horizontalalignment("right")
         offset = getattr(axes, f"{which}axis").get_offset_text()
         offset.set_fontsize(0.85 * self.font["fontsize"])
         offset.set_color(self.chart.ink)
@@ -308,7 +313,10 @@ class _Picture:
             "above": ("lower center", (0.5, 1.0)),
         }
         location, anchor = places.get(legend.place, (_CORNERS[legend.corner], None))
-        entries: Any = [self._entry(line) for line in panel.lines]
+        entries: Any = [
+            Rectangle((0, 0), 1, 1, facecolor=line.colour, edgecolor="none") if legend.swatch else self._entry(line)
+            for line in panel.lines
+        ]
         drawn = axes.legend(
             entries,
             [line.name for line in panel.lines],
@@ -322,6 +330,7 @@ class _Picture:
             prop={"family": self.chart.font, "size": 0.9 * self.font["fontsize"]},
             labelcolor=self.chart.ink,
             borderaxespad=0.5 if anchor is None else 0.2,
+            handlelength=legend.key if legend.swatch else None,
         )
         drawn.set_zorder(5)
         if legend.place == "inside" and legend.opaque and legend.framed:

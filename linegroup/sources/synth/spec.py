@@ -79,7 +79,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a panel: its scale, limits in data units, and what stands at it."""
+    """One axis of a panel: its scale, limits in data units, and what stands at it; labels turned by so many degrees."""
 
     scale: str = "linear"
     limits: tuple[float, float] = (0.0, 1.0)
@@ -87,6 +87,7 @@ class Axis:
     labels: bool = True
     ticks: str = "out"
     names: tuple[str, ...] = ()
+    turn: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,7 @@ class Shape:
 class Legend:
     """Where the lines' names stand: `inside` (corner: 0..1 from left and top), `right`, `below`, `above`, `labels`.
 
-    `key` is the room of a sample of the line, in font sizes.
+    `key` is the room of a sample of the line, in font sizes; a `swatch` is a filled box in its place.
     """
 
     place: str
@@ -130,6 +131,7 @@ class Legend:
     framed: bool = True
     columns: int = 1
     key: float = 2.2
+    swatch: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -188,13 +188,21 @@ class _Picture:
         body = self._tick_marks([(left + u * (right - left), bottom, 0, 1) for u, _ in ticks], panel.x)
         if panel.x.labels:
             at, last = bottom + 1.35 * self.size, -math.inf
-            for u, text in ticks:
+            for u, text in ticks if panel.x.turn else ():
+                x = left + u * (right - left)
+                more = f'transform="rotate({_n(-panel.x.turn)} {_n(x)} {_n(bottom + 0.9 * self.size)})"'
+                place = (x + 0.3 * self.size, bottom + 0.9 * self.size)
+                body.append(self._text(*place, text, "end", scale=0.92, more=more))
+            for u, text in () if panel.x.turn else ticks:
                 x, half = left + u * (right - left), 0.3 * self.size * len(text)
                 if x - half > last:
                     body.append(self._text(x, at, text, "middle", scale=0.92))
                     last = x + half + 0.4 * self.size
         if panel.x.title:
             at = panel.box[3] + (1.4 if panel.x.labels else 0.2) * self.size + 1.4 * self.size
+            if panel.x.turn:
+                longest = max((len(text) for _, text in ticks), default=0)
+                at += 0.5 * self.size * longest * math.sin(math.radians(panel.x.turn))
             body.append(self._text((left + right) / 2, at, panel.x.title, "middle"))
         return body
 
@@ -318,9 +326,15 @@ class _Picture:
                 self.covers.append(box)
         for k, line in enumerate(panel.lines):
             x, y = left + 0.4 * self.size + (k % columns) * wide, top + (k // columns + 0.75) * row
-            path = f'<path d="M{_n(x)} {_n(y)}h{_n(0.85 * key)}" {_stroke(line.colour, line.thickness, line.dash)}/>'
-            body.append(path if line.drawn else "")
-            body.append(self._mark(line, x + 0.42 * key, y, 1.0, _rgb(self.chart.page)) if line.marker else "")
+            if legend.swatch:
+                swatch = (x, y - 0.4 * self.size, x + 0.85 * key, y + 0.4 * self.size)
+                body.append(_rect(swatch, f'fill="{_rgb(line.colour)}"'))
+            else:
+                path = (
+                    f'<path d="M{_n(x)} {_n(y)}h{_n(0.85 * key)}" {_stroke(line.colour, line.thickness, line.dash)}/>'
+                )
+                body.append(path if line.drawn else "")
+                body.append(self._mark(line, x + 0.42 * key, y, 1.0, _rgb(self.chart.page)) if line.marker else "")
             body.append(self._text(x + key, y + 0.35 * self.size, line.name, scale=0.9))
         return body
 
