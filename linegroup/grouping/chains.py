@@ -42,6 +42,9 @@ AT_JUNCTION, FREE = 1.8, 1.0
 BEHIND = 1.5
 """What a link costs more if one end lies behind the other."""
 
+RHYTHM, STEADY = 1.5, 0.3
+"""What a link costs less whose gap is as usual in both chains, and by how much the gap's logarithm may differ."""
+
 RING = 8
 """A stroke of more points whose ends meet is a ring."""
 
@@ -591,6 +594,10 @@ def _link_costs(
                 usual += gaps[chain]
         # How many times as wide as the gaps seen.
         cost += 0.25 * np.log((gap + 2) / (usual / seen + 2)) ** 2 if seen else 0.5 * gap / reach
+        if seen == 2:
+            one_off = np.log((gap + 2) / (gaps[one] + 2)) / STEADY
+            other_off = np.log((gap + 2) / (gaps[other] + 2)) / STEADY
+            cost -= RHYTHM * np.exp(-0.5 * (one_off**2 + other_off**2))
         costs[k] = cost
         first, last = max(columns[one, 0], columns[other, 0]), min(columns[one, 1], columns[other, 1])
         slack = BACK_SLACK + thickness[a] + thickness[b]

@@ -20,7 +20,7 @@ from linegroup.grouping.fragments import (
     text,
     without_specks,
 )
-from linegroup.grouping.inks import Colours, Tones, find_inks, open_out
+from linegroup.grouping.inks import Colours, find_inks, open_out, page_colour
 from linegroup.grouping.strokes import ink_box
 from linegroup.grouping.structure import find_structure
 from linegroup.sample import Field
@@ -32,6 +32,9 @@ NEUTRAL = 12.0
 
 PALE = 4.0
 """Contrast of the palest lines that a model is believed."""
+
+DOUBT = 0.6
+"""Mean belief below which a straight line through the chart is none of its lines."""
 
 VOTE = 0.5
 """Share of a piece's pixels that must be likely to be of a line for the piece to be."""
@@ -66,7 +69,7 @@ def chart_inks(field: Field) -> Inks:
     """
     tones = open_out(field)
     ink = without_specks(field.mask)
-    neutral = _neutral(tones, field) & ink
+    neutral = _neutral(field) & ink
     structure = find_structure(ink, tones, neutral)
     x0, y0, x1, y1 = structure.box
     plot = (y1 - y0 + 1, x1 - x0 + 1)
@@ -81,16 +84,25 @@ def chart_inks(field: Field) -> Inks:
     return Inks(_not_empty(_drop_short(masks, colours, free, plot)), free, plot)
 
 
-def foreground_inks(field: Field) -> Inks:
-    """The inks of what a model says is on a line; the plot area is its box."""
+def foreground_inks(field: Field, carrying: NDArray[np.bool_] | None = None) -> Inks:
+    """The inks of what a model says is on a line; the plot area is its box.
+
+    Args:
+        field: Of such candidates alone.
+        carrying: `(N,)`, those that are of no line's way, but may be at its edge.
+    """
     tones = open_out(field)
-    ink = _without_lone_specks(field.mask)
+    own = field.mask
+    if carrying is not None:
+        xs, ys = field.positions[carrying].T
+        own[ys, xs] = False
+    ink = _without_lone_specks(own)
     if not ink.any():
         return Inks([], ink, field.size)
     masks, _ = find_inks(tones, ink, PALE)
     rows, columns = ink_box(ink)
     plot = rows.stop - rows.start, columns.stop - columns.start
-    return Inks([m for m in masks if m.any()] or [ink], ink, plot)
+    return Inks([m for m in masks if m.any()] or [ink], ink | (field.mask & ~own), plot)
 
 
 def likely_inks(field: Field, likely: NDArray[np.bool_]) -> Inks:
@@ -107,7 +119,7 @@ def likely_inks(field: Field, likely: NDArray[np.bool_]) -> Inks:
     """
     tones = open_out(field)
     ink = field.mask
-    neutral = _neutral(tones, field)
+    neutral = _neutral(field)
     structure = find_structure(without_specks(ink), tones, neutral)
     x0, y0, x1, y1 = structure.box
     plot = (y1 - y0 + 1, x1 - x0 + 1)
@@ -130,11 +142,31 @@ def likely_inks(field: Field, likely: NDArray[np.bool_]) -> Inks:
     return Inks(_not_empty(long), free, plot)
 
 
-def _neutral(tones: Tones, field: Field) -> Mask:
+def doubted_structure(field: Field) -> NDArray[np.bool_]:
+    """`(N,)`, candidates of axes, frame and grid, but for rows and columns that a model says are lines on average."""
+    tones = open_out(field)
+    mask = find_structure(without_specks(field.mask), tones, _neutral(field)).mask
+    xs, ys = field.positions.T
+    own = np.flatnonzero(mask[ys, xs])
+    means = []
+    for at in (ys[own], xs[own]):
+        count = np.maximum(np.bincount(at), 1)
+        means.append((np.bincount(at, field.foreground[own]) / count)[at])
+    doubted = np.zeros(len(field), dtype=np.bool_)
+    doubted[own[np.maximum(*means) < DOUBT]] = True
+    return doubted
+
+
+def has_hue(field: Field) -> NDArray[np.bool_]:
+    """`(N,)`, candidates of another hue than the page."""
+    return np.asarray(np.hypot(*(field.colour - page_colour(field))[:, 1:].T) >= NEUTRAL)
+
+
+def _neutral(field: Field) -> Mask:
     """`(h, w)`, candidates without hue."""
     neutral = np.zeros(field.size, dtype=np.bool_)
     xs, ys = field.positions.T
-    neutral[ys, xs] = np.hypot(tones.vectors[:, 1], tones.vectors[:, 2]) < NEUTRAL
+    neutral[ys, xs] = ~has_hue(field)
     return neutral
 
 

@@ -28,6 +28,10 @@ LINE, PART, PIECE = 0.3, 0.12, 0.05
 DASHED = 0.3
 """What it costs, in widths of the plot, if a solid chain goes on in gaps alone."""
 
+CONCURRENT = 0.7
+"""Share of its columns in which a row of chains must run beside another one to be a line of its own, in an ink that is
+likely to be that of one line."""
+
 TELLING = 40.0
 """Pixels from which on a chain tells how dashed it is."""
 
@@ -37,13 +41,16 @@ MOST = 1_000
 _NEVER = 1e6
 
 
-def gather(chains: Sequence[Chain], width: float, looks: Looks | None = None) -> list[list[Chain]]:
+def gather(
+    chains: Sequence[Chain], width: float, looks: Looks | None = None, *, alone: bool = True
+) -> list[list[Chain]]:
     """Chains by line, the line with most ink first, its longest chain first; `[[]]` where there is no chain.
 
     Args:
         chains: Of one ink.
         width: Of the plot, in pixels.
         looks: What a model says of the ink.
+        alone: Whether hardly anything else is drawn: then the ink may well be that of several lines.
     """
     if not chains:
         return [[]]
@@ -57,8 +64,34 @@ def gather(chains: Sequence[Chain], width: float, looks: Looks | None = None) ->
     rows = _rows(_costs(kept, least, looks))
     wide = [score[row].sum() >= LINE * least and score[row].max() >= PART * least for row in rows]
     # The longest chain is that of a line in any case.
-    lines = [[kept[k] for k in sorted(row)] for row, enough in zip(rows, wide, strict=True) if enough or 0 in row]
+    rows = [row for row, enough in zip(rows, wide, strict=True) if enough or 0 in row]
+    if not alone:
+        rows = _merged(rows, kept)
+    lines = [[kept[k] for k in sorted(row)] for row in rows]
     return sorted(lines, key=lambda line: -sum(len(chain.points) for chain in line))
+
+
+def _merged(rows: list[list[int]], chains: Sequence[Chain]) -> list[list[int]]:
+    """Rows of which one mostly runs where the other does not, as one: one line, interrupted."""
+    first = np.array([chain.points[:, 0].min() for chain in chains]).astype(np.int64)
+    last = np.array([chain.points[:, 0].max() for chain in chains]).astype(np.int64)
+    left = int(first.min())
+    covers = []
+    for row in rows:
+        cover = np.zeros(int(last.max()) - left + 1, dtype=np.bool_)
+        for k in row:
+            cover[first[k] - left : last[k] - left + 1] = True
+        covers.append(cover)
+    merged: list[tuple[list[int], NDArray[np.bool_]]] = []
+    for k in sorted(range(len(rows)), key=lambda k: -int(covers[k].sum())):
+        shares = [np.count_nonzero(cover & covers[k]) / np.count_nonzero(covers[k]) for _, cover in merged]
+        if shares and min(shares) < CONCURRENT:
+            row, cover = merged[int(np.argmin(shares))]
+            row.extend(rows[k])
+            cover |= covers[k]
+        else:
+            merged.append((list(rows[k]), covers[k].copy()))
+    return [row for row, _ in merged]
 
 
 def _rows(costs: NDArray[np.float64]) -> list[list[int]]:

@@ -25,6 +25,9 @@ ALIKE = 14.0
 HUE = np.deg2rad(30)
 """Peaks of about one hue may be one ink: JPEG keeps the lightness of thin lines and washes out their colour."""
 
+UPRIGHT = 7
+"""Pixels from which on a narrow run down a column is an upright stroke."""
+
 EQUAL = 5.0
 """Peaks nearer than this are one ink, whatever the picture looks like."""
 
@@ -73,10 +76,14 @@ class Tones:
         return np.asarray(self.vectors[self.where[place]])
 
 
+def page_colour(field: Field) -> Colours:
+    """`(3,)`, Lab of the page that is most of all; white where none is known."""
+    return np.asarray(field.page[0] if len(field.page) else (100, 0, 0), dtype=np.float32)
+
+
 def open_out(field: Field) -> Tones:
     """The colours of a field relative to its page."""
-    page = field.page[0] if len(field.page) else np.array([100, 0, 0], dtype=np.float32)
-    vectors = field.colour - page
+    vectors = field.colour - page_colour(field)
     where = np.full(field.size, -1, dtype=np.int32)
     where[field.positions[:, 1], field.positions[:, 0]] = np.arange(len(field), dtype=np.int32)
     return Tones(where, vectors, lengths(vectors))
@@ -274,6 +281,14 @@ class _Spots:
         return cv2.dilate(self.image.view(np.uint8), np.ones((5, 5), np.uint8)).view(np.bool_)
 
     @cached_property
+    def level(self) -> NDArray[np.bool_]:
+        """`(h, w)`, without upright strokes: where a line rises or falls its edges may fall otherwise than along it."""
+        image = self.image.view(np.uint8)
+        upright = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((UPRIGHT, 1), np.uint8))
+        wide = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((1, 4), np.uint8))
+        return np.asarray(self.image & ~((upright > 0) & (wide == 0)))
+
+    @cached_property
     def columns(self) -> NDArray[np.bool_]:
         """`(w,)`, the columns that they are in, and those beside."""
         inside = np.any(self.image, axis=0, keepdims=True).astype(np.uint8)
@@ -289,5 +304,5 @@ def _in_turns(a: _Spots, b: _Spots, share: float = TURNS) -> bool:
 def _side_by_side(a: _Spots, b: _Spots) -> bool:
     """Whether two sets of pixels run at different heights in the columns that they share."""
     a, b = (b, a) if a.count < b.count else (a, b)
-    apart = int((np.any(b.image & ~a.near, axis=0) & a.columns).sum())
+    apart = int((np.any(b.level & ~a.near, axis=0) & a.columns).sum())
     return apart >= 8 and apart > 0.35 * int(np.any(b.image, axis=0).sum())

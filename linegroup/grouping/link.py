@@ -13,7 +13,7 @@ from linegroup.config import GroupingConfig
 from linegroup.grouping.chain import Chain
 from linegroup.grouping.chains import Looks
 from linegroup.grouping.clustering import empty_groups, number_lines
-from linegroup.grouping.furniture import Inks, chart_inks, foreground_inks, likely_inks
+from linegroup.grouping.furniture import Inks, chart_inks, doubted_structure, foreground_inks, has_hue, likely_inks
 from linegroup.grouping.linking import bridges, drawn_over, link_lines, share_out
 from linegroup.grouping.skew import find_skew, straighten
 from linegroup.grouping.strokes import Strokes, find_strokes, with_edges
@@ -34,9 +34,10 @@ EDGE, BESIDE, FAR = 2.0, 1.5, 3.0
 ALONE = 0.8
 """An ink that holds this share of all is likely to be that of several lines."""
 
-SURE, CROWDED, ODD = 0.5, 0.08, 0.2
-"""Where candidates are more than the second share of a picture, or a model is as sure as the first of less than the
-third share of them, looks say little: paper, noise, filled areas or text are most of what is not page."""
+SURE, CROWDED, MOSTLY, ODD = 0.5, 0.08, 0.4, 0.2
+"""Where candidates are more than the second share of a picture, and the third share of them is not of lines that have a
+hue, or where a model is as sure as the first of less than the fourth share, looks say little: paper, noise, filled
+areas or text are most of what is not page, or one black line runs in the other."""
 
 APART = 1.5
 """Distance of embeddings that are of two lines, where the configuration names no margin."""
@@ -100,10 +101,11 @@ class _Drawing:
 
 
 def _sure_drawing(field: Field, threshold: float) -> _Drawing:
-    """What a model is sure of, and nothing else."""
-    order = np.flatnonzero(field.foreground >= threshold)
+    """What a model is sure of, and nothing else; nor axes and grid, some pixels of which it took for lines."""
+    sure = field.foreground >= threshold
+    order = np.flatnonzero(sure)
     part = _part(field, order)
-    return _Drawing(part, foreground_inks(part), order)
+    return _Drawing(part, foreground_inks(part, doubted_structure(field)[sure]), order)
 
 
 def _upright_drawing(field: Field, likely: Mask) -> _Drawing:
@@ -118,8 +120,10 @@ def _upright_drawing(field: Field, likely: Mask) -> _Drawing:
 
 def _looks_say_little(field: Field) -> bool:
     height, width = field.size
-    sure = np.count_nonzero(field.foreground >= SURE)
-    return bool(len(field) > CROWDED * height * width or sure < ODD * len(field))
+    sure = field.foreground >= SURE
+    told_by_hue = np.count_nonzero(has_hue(field)[sure]) >= MOSTLY * len(field)
+    crowded = len(field) > CROWDED * height * width and not told_by_hue
+    return bool(crowded or np.count_nonzero(sure) < ODD * len(field))
 
 
 def _looks(field: Field, config: GroupingConfig) -> Looks:

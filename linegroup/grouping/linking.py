@@ -35,7 +35,7 @@ def link_lines(
     if not mask.any():
         return []
     chains = link_strokes(strokes or find_strokes(mask), plot[1], looks, alone=alone)
-    return gather(chains, plot[1], looks)
+    return gather(chains, plot[1], looks, alone=alone)
 
 
 def share_out(mask: Mask, lines: Sequence[Sequence[Chain]]) -> NDArray[np.int32]:

@@ -343,10 +343,9 @@ def replicas(deployment: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    ("busy", "idle"), [pytest.param("Clusterer", "Embedder", marks=pytest.mark.long), ("Embedder", "Clusterer")]
-)
+@pytest.mark.parametrize(("busy", "idle"), [("Clusterer", "Embedder"), ("Embedder", "Clusterer")])
 def test_stages_scale_apart(service, busy, idle):
     """Work for one stage makes that one grow from one replica to two and back; the other stays."""
     scaling = {"autoscaling_config": {"min_replicas": 1, "max_replicas": 2, **QUICK}}

@@ -48,6 +48,19 @@ def test_many_short_pieces_are_a_line_and_one_is_none():
     assert rows_of(pieces, gather([*pieces, flat(125, 155, 90)], 300)) == {frozenset(range(5))}
 
 
+def test_pieces_one_after_the_other_are_one_line_of_an_ink_of_its_own():
+    """A step line that others hide here and there: pieces of it lie over each other's columns."""
+    chains = [flat(0, 150, 20), flat(60, 120, 60), flat(160, 300, 60)]
+    assert rows_of(chains, gather(chains, 300)) == {frozenset({0}), frozenset({1, 2})}
+    assert rows_of(chains, gather(chains, 300, alone=False)) == {frozenset({0, 1, 2})}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_two_that_run_beside_each_other_are_two_lines(alone):
+    chains = [flat(0, 300, 20), flat(10, 290, 60)]
+    assert rows_of(chains, gather(chains, 300, alone=alone)) == {frozenset({0}), frozenset({1})}
+
+
 def test_without_chains_all_the_ink_is_one_line():
     assert gather([], 300) == [[]]
     assert gather([flat(5, 9, 3)], 300) == [[]]
@@ -81,6 +94,17 @@ def test_a_dashed_loop_turns_round_smoothly(alone):
 
 def usual_dash(chain):
     return Chains.of([chain]).usual()[1][0]
+
+
+@pytest.mark.parametrize("bend", [0.6, 0.7, 0.75])
+def test_dashes_in_a_steady_rhythm_go_on_round_a_sharp_bend(bend):
+    """In its trough the line turns by 60 degrees and more within a gap."""
+    x = np.linspace(110, 290, 4000)
+    line = np.stack([x, 200 - bend * (np.hypot(x - 200, 4) - 4)], axis=1)
+    along = np.append(0, np.cumsum(np.hypot(*np.diff(line, axis=0).T)))
+    dashes = [line[(along >= start) & (along < start + 9)] for start in np.arange(0, along[-1] - 9, 17)]
+    (chain,) = link_strokes(find_strokes(drawn(*dashes)), 400)
+    assert len(chain.gaps) == len(dashes) - 1
 
 
 def test_a_chain_knows_its_dashes():

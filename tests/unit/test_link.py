@@ -338,6 +338,37 @@ def test_where_most_ink_is_none_of_lines_the_model_says_what_is():
     assert not with_maps(pixels, 0.1 * line, candidates="non_background", foreground_threshold=0.15).any()
 
 
+def test_a_grid_that_a_model_half_believes_is_no_line():
+    """Most ink is grid, so that looks say little."""
+    pixels = np.full((300, 400, 3), 255, np.uint8)
+    grid = np.zeros((300, 400), bool)
+    grid[20:290:24, 15:390] = grid[20:285, 15:390:24] = True
+    line = inked(np.array([[20.0, 60], [150, 120], [250, 140], [380, 250]]), size=(300, 400))
+    pixels[grid | line] = 0
+    belief = np.where(np.indices((300, 400)).sum(axis=0) // 36 % 3, 0.1, 0.7) * grid
+    belief[line] = 0.95
+    assert (belief > 0).mean() > link.CROWDED
+    labels = with_maps(pixels, belief, candidates="non_background", foreground_threshold=0.15)
+    assert labels.max() == 1
+    assert (labels[line] == 1).mean() > 0.97
+    assert (labels[grid & ~line] > 0).mean() < 0.1
+
+
+def test_a_crowded_picture_is_grouped_by_looks_where_most_of_it_is_lines():
+    """So a line with a hue is whole where the model is sure of most of it."""
+    pixels = np.full((100, 200, 3), 255, np.uint8)
+    belief = np.zeros((100, 200), np.float32)
+    for k, colour in enumerate([(220, 30, 30), (30, 30, 220)] * 2):
+        line = inked(np.array([[12.0, 14 + 20 * k], [195, 20 + 20 * k]]), size=(100, 200), thickness=3)
+        pixels[line], belief[line] = colour, 0.9
+    there = belief > 0
+    belief[:, 150:] *= 0.1
+    assert there.mean() > link.CROWDED
+    labels = with_maps(pixels, belief, candidates="non_background", foreground_threshold=0.15)
+    assert labels.max() == 4
+    assert (labels[there] > 0).all()
+
+
 def test_trying_other_costs_finds_the_strokes_once(monkeypatch):
     mask = inked([[20, 20], [280, 180]], [[20, 180], [280, 20]])
     field = black_field(mask, np.zeros((*mask.shape, 2)))
