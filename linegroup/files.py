@@ -128,10 +128,13 @@ def left_beside(path: Path, end: str = TEMPORARY) -> Iterator[Path]:
         path: The file or folder; `*` in its name stands for anything.
         end: `TEMPORARY` or `REPLACED`.
     """
-    name = re.escape(path.name).replace(r"\*", ".*")
-    for each, wanted in _left_in(path.parent, end):
-        if re.fullmatch(name, wanted, re.DOTALL):
-            yield each
+    ours = _named_like(path.name)
+    yield from (each for each, wanted in _left_in(path.parent, end) if ours.fullmatch(wanted))
+
+
+def _named_like(name: str) -> re.Pattern[str]:
+    """`*` stands for anything."""
+    return re.compile(re.escape(name).replace(r"\*", ".*"), re.DOTALL)
 
 
 def _left_in(folder: Path, end: str) -> list[tuple[Path, str]]:
@@ -152,9 +155,9 @@ def remove_temporaries(folder: Path, *names: str) -> None:
         names: Of the files; `*` stands for anything.
     """
     exact = {name for name in names if "*" not in name}
-    patterns = [re.escape(name).replace(r"\*", ".*") for name in names if "*" in name]
+    patterns = [_named_like(name) for name in names if "*" in name]
     for path, wanted in _left_in(folder, TEMPORARY):
-        ours = wanted in exact or any(re.fullmatch(pattern, wanted, re.DOTALL) for pattern in patterns)
+        ours = wanted in exact or any(pattern.fullmatch(wanted) for pattern in patterns)
         if ours and (path.is_symlink() or not path.is_dir()):
             path.unlink(missing_ok=True)
 

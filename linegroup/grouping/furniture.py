@@ -92,17 +92,17 @@ def foreground_inks(field: Field, carrying: NDArray[np.bool_] | None = None) -> 
         carrying: `(N,)`, those that are of no line's way, but may be at its edge.
     """
     tones = open_out(field)
-    own = field.mask
+    aside = np.zeros(field.size, dtype=np.bool_)
     if carrying is not None:
         xs, ys = field.positions[carrying].T
-        own[ys, xs] = False
-    ink = _without_lone_specks(own)
+        aside[ys, xs] = True
+    ink = _without_lone_specks(field.mask & ~aside)
     if not ink.any():
         return Inks([], ink, field.size)
     masks, _ = find_inks(tones, ink, PALE)
     rows, columns = ink_box(ink)
     plot = rows.stop - rows.start, columns.stop - columns.start
-    return Inks([m for m in masks if m.any()] or [ink], ink | (field.mask & ~own), plot)
+    return Inks([m for m in masks if m.any()] or [ink], ink | aside, plot)
 
 
 def likely_inks(field: Field, likely: NDArray[np.bool_]) -> Inks:
