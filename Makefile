@@ -12,9 +12,10 @@ DEMO := demo
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
 
-# Quick tests in two processes; those that start Ray or are slow one after the other: each of these takes the machine.
-test: lint test-fast
-	$(BIN)/python -m pytest -m "not chaos and not long and (ray or slow)"
+# In two processes, but for those that start Ray, one after the other: each of these takes the machine.
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not long and not ray"
+	$(BIN)/python -m pytest -m "not chaos and not long and ray"
 
 # And those that take minutes each: killed searches and trainings, jobs on a cluster, nodes that go.
 test-all: lint test-fast

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from linegroup.distributed.coco_job import load_job
-from linegroup.distributed.data import make_shards, make_shards_serial, progress_bar
+from linegroup.distributed.data import run_shard_job
 from linegroup.errors import UserError
 
 FLAGS: dict[Callable[[str], object], tuple[str, ...]] = {
@@ -47,9 +47,8 @@ def main() -> int:
     where = {name: flags.pop(name) for name in ("address", "num_cpus")}
     try:
         job = load_job(config, flags)
-        with progress_bar() as bar:
-            manifest = make_shards_serial(job, bar) if serial else make_shards(job, bar, **where)
-    except UserError as error:
+        manifest = run_shard_job(job, serial=bool(serial), **where)
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps({"out": str(job.out), **manifest.summary()}))

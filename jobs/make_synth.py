@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from linegroup.distributed.data import make_shards, make_shards_serial, progress_bar
+from linegroup.distributed.data import run_shard_job
 from linegroup.distributed.synth_job import load_synth_job
 from linegroup.errors import UserError
 
@@ -47,9 +47,8 @@ def main() -> int:
     where = {name: flags.pop(name) for name in ("address", "num_cpus")}
     try:
         job = load_synth_job(config, flags)
-        with progress_bar() as bar:
-            manifest = make_shards_serial(job, bar) if serial else make_shards(job, bar, **where)
-    except UserError as error:
+        manifest = run_shard_job(job, serial=bool(serial), **where)
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps({"out": str(job.out), **manifest.summary()}))

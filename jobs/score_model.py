@@ -1,4 +1,4 @@
-"""A model's scores beside the trivial baselines, as one JSON line.
+"""A model's scores beside the trivial baselines, as one JSON line; a run in MLflow where MLFLOW_TRACKING_URI is set.
 
     ray job submit --working-dir . -- python jobs/score_model.py --model run/artifact --data SHARDS
 
@@ -12,43 +12,27 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from linegroup.errors import UserError
-from linegroup.evaluation import save_evaluation, score_model
-
-SETTINGS = ("model", "data", "split", "limit", "device", "out", "overrides")
+from linegroup.evaluation import load_evaluation, run_evaluation
 
 
-def parse(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Flags over recipe; `UserError` when the recipe is no mapping of known names."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line; flags that are not given are None and leave the recipe's value."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, help="YAML recipe with the names of the flags")
     for flag in ("--model", "--data", "--split", "--device", "--out"):
         parser.add_argument(flag)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--set", action="append", dest="overrides", help="grouping.key=value or data.key=value")
-    recipe = (flags := vars(parser.parse_args(arguments))).pop("config")
-    try:
-        settings = yaml.safe_load(recipe.read_text(encoding="utf-8")) if recipe else {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"Cannot read the recipe {recipe}: {error}.") from None
-    wrong = settings.keys() - set(SETTINGS) if isinstance(settings, dict) else [f"a {type(settings).__name__}"]
-    if wrong:
-        raise UserError(f"{recipe} must be a mapping of {', '.join(SETTINGS)}; got {', '.join(map(str, wrong))}.")
-    return settings | {name: value for name, value in flags.items() if value is not None}
+    return parser.parse_args(arguments)
 
 
 def main() -> int:
     """Score once; the exit code."""
+    flags = vars(parse())
     try:
-        settings = parse()
-        out = settings.pop("out", None)
-        evaluation = score_model(settings.pop("data", "shards"), **settings)
-        if out is not None:
-            save_evaluation(evaluation, Path(out))
+        evaluation = run_evaluation(load_evaluation(flags.pop("config"), flags))
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

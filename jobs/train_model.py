@@ -34,7 +34,7 @@ def main() -> int:
     flags = parse()
     try:
         result = train_distributed(load_config(flags.config, flags.overrides))
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps({**asdict(result), "artifact": str(result.artifact)}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
@@ -30,6 +30,9 @@ class Section(BaseModel):
     """Base of all sections: immutable, unknown keys refused, numbers finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 class DataConfig(Section):
@@ -327,6 +330,26 @@ def build_config(tree: Mapping[str, Any], where: str = "configuration") -> Confi
         raise UserError(f"{where}: {explain_settings(error, Config())}") from None
 
 
+def recipe(config: Config) -> str:
+    """YAML of what differs from the defaults: `load_config` makes an equal configuration of it."""
+    tree, defaults = config.model_dump(mode="json"), Config().model_dump(mode="json")
+    if config.training.init is not None:
+        # There the model that it begins with has the say of what is left out.
+        defaults |= {"model": {}, "loss": {}, "grouping": {}}
+    return yaml.safe_dump(_differing(tree, defaults), sort_keys=False)
+
+
+def _differing(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if key not in defaults:
+            found[key] = value
+        elif value != defaults[key]:
+            sections = isinstance(value, dict) and isinstance(defaults[key], dict)
+            found[key] = _differing(value, defaults[key]) if sections else value
+    return found
+
+
 def flat(section: BaseModel, prefix: str = "") -> dict[str, Any]:
     """The tree as `{dotted.key: value}`, as MLflow's parameters want it."""
     leaves: dict[str, Any] = {}
@@ -368,6 +391,25 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(tree, dict):
             raise UserError(f"Override {override!r}: {section!r} is a value, not a section.")
     tree[leaf] = value
+
+
+def checked_section(kind: type[SectionT], tree: Mapping[str, Any], known: SectionT, what: str) -> SectionT:
+    """A section of plain data.
+
+    Args:
+        kind: Of section.
+        tree: The data.
+        known: One that is right, for its names.
+        what: Begins the message.
+
+    Raises:
+        UserError: an unknown key (the nearest right one is named), a value out of range, or one that is missing.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        said = explain_settings(error, known).replace("Value error, ", "").removeprefix(": ")
+        raise UserError(f"{what}: {said}.") from None
 
 
 def explain_settings(error: ValidationError, tree: Section) -> str:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field as Setting
 
 from linegroup.batches import sample_pixels
-from linegroup.config import DataConfig, GroupingConfig, load_config
+from linegroup.config import DataConfig, GroupingConfig, Section, checked_section, load_config, settings_tree
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
 from linegroup.images import encode_png
@@ -38,6 +39,8 @@ from linegroup.predict import Prediction, Predictor, change_grouping
 from linegroup.sample import Maps, Sample
 from linegroup.shards import ShardSet, category_name
 from linegroup.targets import draw_targets, line_pixels
+from linegroup.training.noting import DIGEST, note_job
+from linegroup.training.tracking import VERSION_TAG
 
 SCHEMA = "linegroup.evaluation/1"
 
@@ -179,6 +182,47 @@ class Evaluation:
             "data": data,
             **self.report.to_json(),
         }
+
+
+class EvaluationJob(Section):
+    """What is scored on what."""
+
+    model: str | None = Setting(None, description="See `Predictor.load`; default: the packaged model.")
+    data: str = Setting("shards", description="Shard folder.")
+    split: str = "val"
+    limit: int = Setting(0, ge=0, description="Only so many charts, at even distances; 0: all.")
+    device: str = "auto"
+    out: str | None = Setting(None, description="Folder for report.json and examples.png.")
+    overrides: tuple[str, ...] = Setting((), description="grouping.key=value or data.key=value.")
+
+
+def load_evaluation(recipe: Path | None, flags: Mapping[str, Any]) -> EvaluationJob:
+    """A job from a YAML file; flags that are not None win.
+
+    Raises:
+        UserError: the file is no mapping, a name is unknown, a value out of range.
+    """
+    tree = settings_tree(recipe, ()) | {name: value for name, value in flags.items() if value is not None}
+    return checked_section(EvaluationJob, tree, EvaluationJob(), "Evaluation")
+
+
+def run_evaluation(job: EvaluationJob) -> Evaluation:
+    """Score, save the report where `out` says, and leave a run in MLflow where MLFLOW_TRACKING_URI names a place.
+
+    Raises:
+        UserError: see `score_model`.
+        OSError: the folder cannot be written.
+    """
+    evaluation = score_model(
+        job.data, job.model, split=job.split, limit=job.limit, overrides=job.overrides, device=job.device
+    )
+    if job.out is not None:
+        save_evaluation(evaluation, Path(job.out))
+    report, model = evaluation.report, evaluation.first
+    metrics = {f"{m}_{name}": value.mean for m in report.methods for name, value in report.summary(m).items()}
+    tags = {DIGEST: evaluation.shards.digest, "data.split": job.split, VERSION_TAG: model.version}
+    note_job("evaluation", f"score {model.name}", tags, {**metrics, "pictures": report.pictures()})
+    return evaluation
 
 
 def score_model(

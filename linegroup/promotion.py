@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 from pydantic import Field as Setting
 
 from linegroup.comparison import Comparison, compare_models, open_frozen
-from linegroup.config import Section, TrackingConfig, explain_settings, settings_tree
+from linegroup.config import Section, TrackingConfig, checked_section, settings_tree
 from linegroup.errors import UserError
 from linegroup.evaluation import Progress
 from linegroup.gate import GateConfig, Verdict, judge
@@ -121,12 +121,7 @@ def load_promotion(recipe: Path | None, rule: Sequence[str], flags: Mapping[str,
     """
     tree = settings_tree(recipe, rule)
     tree |= {name: value for name, value in flags.items() if value is not None}
-    try:
-        return PromotionJob.model_validate(tree)
-    except ValidationError as error:
-        known = PromotionJob(version="1", no_gate="to know the names")
-        said = explain_settings(error, known).replace("Value error, ", "").removeprefix(": ")
-        raise UserError(f"Promotion: {said}.") from None
+    return checked_section(PromotionJob, tree, PromotionJob(version="1", no_gate="to know the names"), "Promotion")
 
 
 def promote_model(

@@ -33,7 +33,7 @@ def main() -> int:
     flags = parse()
     try:
         search = search_method(plan_search(*load_search(flags.config, flags.overrides)))
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps(search.to_json()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from linegroup.distributed.parts import PARTIAL, Folder, PartedJob
 from linegroup.errors import UserError
 from linegroup.files import remove_temporaries
+from linegroup.locking import locked
 from linegroup.shards import MANIFEST, REJECTS
 
 logger = logging.getLogger(__name__)
@@ -58,24 +58,6 @@ def only_job(out: Path) -> Iterator[None]:
         except UserError:
             _leave_nothing_undone(out, made)
             raise
-
-
-@contextlib.contextmanager
-def locked(out: Path, lock: Path) -> Iterator[None]:
-    """Hold the lock of an output folder, a file in it that is made where it is missing.
-
-    Raises:
-        UserError: another process holds it.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"Another job is writing into {out}. Wait for it, or choose another folder.") from None
-        except OSError as error:
-            logger.warning("%s cannot be locked (%s): let no second job write into it.", out, error.strerror)
-        yield
 
 
 def _leave_nothing_undone(out: Path, made: list[Path]) -> None:

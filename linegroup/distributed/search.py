@@ -18,18 +18,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from linegroup.distributed.out_folder import locked
+from linegroup.config import recipe
 from linegroup.distributed.search_outcome import read_trials
 from linegroup.distributed.search_tuner import private_cpus, run_trainings, tune_environment
 from linegroup.distributed.session import start_ray
 from linegroup.errors import UserError
 from linegroup.files import write_bytes, write_text
+from linegroup.locking import locked
 from linegroup.training.artifact import Artifact, load_artifact
 from linegroup.training.data import data_tags
 from linegroup.training.loop import public
 from linegroup.training.tracking import Tracker, drop_run, end_run, start_tracker
 from linegroup.tuning.drawing import draw_search
-from linegroup.tuning.grouping import Improvement, tune_grouping
+from linegroup.tuning.grouping import Improvement, tune_into
 from linegroup.tuning.importance import importances, quiet_optuna
 from linegroup.tuning.judging import ARTIFACT
 from linegroup.tuning.plans import TRAININGS, SearchPlan, save_plan
@@ -39,9 +40,8 @@ from linegroup.tuning.trials import Trial, best_of
 
 logger = logging.getLogger(__name__)
 
-TRIALS, PICTURE, REPORT = "search.csv", "search.png", "result.json"
+TRIALS, PICTURE, REPORT, BEST = "search.csv", "search.png", "result.json", "best.yaml"
 SCHEMA = "linegroup.search/1"
-_LOCK = ".lock"
 _ENDS = {"complete": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
 
@@ -74,8 +74,9 @@ class Search:
 def search_method(plan: SearchPlan) -> Search:
     """Search, or go on with the search in `search.out`.
 
-    Leaves there `artifact` (the best model), `search.csv`, `search.png`, `result.json`, and what `tune_grouping`
-    leaves of the last tuning. One training that fails is noted; the others go on.
+    Leaves there `artifact` (the best model), `best.yaml` (the recipe of its training, with its grouping), `search.csv`,
+    `search.png`, `result.json`, and what `tune_grouping` leaves of the last tuning. One training that fails is noted;
+    the others go on.
 
     Args:
         plan: As `plan_search` made it.
@@ -83,7 +84,7 @@ def search_method(plan: SearchPlan) -> Search:
     Raises:
         UserError: every training failed (the first reason is given), or another process searches there.
     """
-    with locked(plan.out, plan.out / _LOCK):
+    with locked(plan.out):
         return _search(plan)
 
 
@@ -143,7 +144,8 @@ def _finish(plan: SearchPlan, trials: list[Trial], names: list[str], tracker: Tr
     )
     val = plan.base.data.val
     assert val is not None
-    tuning = tune_grouping(str(model), val, out, final, space=plan.grouping)
+    tuning = tune_into(out, str(model), val, final, space=plan.grouping)
+    write_text(out / BEST, recipe(tuning.artifact.config.model_copy(update={"grouping": tuning.artifact.grouping})))
     search = Search(tuple(trials), best.number, tuning.artifact.path, tuning.tuned, tuning.held, tracker.run_id)
     text = json.dumps(search.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(out / REPORT, text + "\n")

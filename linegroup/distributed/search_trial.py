@@ -13,7 +13,7 @@ from linegroup.distributed.search_outcome import WHOLE
 from linegroup.training.artifact import load_artifact
 from linegroup.training.checkpoint import LAST, Checkpoint, find_checkpoint, load_checkpoint
 from linegroup.training.data import data_tags
-from linegroup.training.loop import CHECKPOINTS, public, run_length, train
+from linegroup.training.loop import CHECKPOINTS, run_length, train
 from linegroup.training.runtime import Runtime, choose_device
 from linegroup.training.tracking import Tracker, start_tracker
 from linegroup.tuning.judging import ARTIFACT, Judge
@@ -33,8 +33,9 @@ def run_trial(plan: SearchPlan, values: Mapping[str, Any], trial: str, parent: s
     config = plan.config(values, trial)
     folder = plan.folder(trial)
     tags = {**data_tags(config.data), **({"mlflow.parentRunId": parent} if parent else {})}
-    tracker = start_tracker(config.tracking, folder, public(config), tags)
-    judge = Judge(config, plan.settings, plan.grouping, folder)
+    stored = plan.stored(config)
+    tracker = start_tracker(config.tracking, folder, stored, tags)
+    judge = Judge(stored, plan.settings, plan.grouping, folder)
     total = run_length(config)
     try:
         runtime = JudgedRuntime(choose_device(config.training.device if gpu else "cpu"), judge, total, tracker)

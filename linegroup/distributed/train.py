@@ -33,6 +33,7 @@ from linegroup.distributed.session import start_ray
 from linegroup.distributed.stored import fetch, local_step, newest_stored, open_stored, run_name
 from linegroup.environment import default_variables
 from linegroup.errors import UserError
+from linegroup.locking import locked
 from linegroup.training.artifact import copy_artifact
 from linegroup.training.checkpoint import BEST, LAST
 from linegroup.training.loop import (
@@ -86,6 +87,11 @@ def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult
     if config.ray.num_workers == 0:
         return train_local(config, bar=bar)
     config = config.model_copy(update={"ray": config.ray.model_copy(update={"use_gpu": wants_gpu(config)})})
+    with locked(Path(config.training.out).absolute()):
+        return _train(config, bar)
+
+
+def _train(config: Config, bar: bool | None) -> TrainResult:
     stored = _look_for_stored(config)
     config = prepare_run(config, world=config.ray.num_workers)
     total = run_length(config, config.ray.num_workers)

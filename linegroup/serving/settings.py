@@ -55,6 +55,13 @@ class ServiceSettings(BaseSettings):
     model_uri: str | None = Field(
         None, description="models:/NAME@ALIAS, an artifact folder, `none`; default: the packaged model."
     )
+    model_follow_s: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="How often is looked where the alias in MODEL_URI points; 0: at the start only.",
+    )
     model_device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     model_checkpoint_path: str | None = Field(
         None, description="The reference's name for MODEL_URI: an artifact folder or a checkpoint (.pt) of its script."

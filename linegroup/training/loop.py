@@ -22,6 +22,7 @@ from linegroup.batches import BatchBuilder
 from linegroup.config import Config, TrainingConfig, flat
 from linegroup.errors import UserError
 from linegroup.interrupts import safe_point
+from linegroup.locking import locked
 from linegroup.memory import keep_freed_memory
 from linegroup.model import LineModel
 from linegroup.training.artifact import recover, save_artifact
@@ -89,10 +90,11 @@ def train_local(config: Config, *, bar: bool | None = None) -> TrainResult:
     Raises:
         UserError: data missing or empty, `out` used by another run, device not there, or batches that stay bad.
     """
-    config = prepare_run(config)
-    device = choose_device(config.training.device)
-    with tracked(config) as tracker:
-        return train(config, Runtime(device), tracker, bar=bar)
+    with locked(Path(config.training.out).absolute()):
+        config = prepare_run(config)
+        device = choose_device(config.training.device)
+        with tracked(config) as tracker:
+            return train(config, Runtime(device), tracker, bar=bar)
 
 
 def train(config: Config, runtime: Runtime, tracker: Tracker | None = None, *, bar: bool | None = None) -> TrainResult:

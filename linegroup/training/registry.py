@@ -19,10 +19,10 @@ from linegroup.errors import UserError
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, Artifact, is_artifact, load_artifact
 from linegroup.training.downloads import download
 from linegroup.training.mlflow_access import explained, open_client, tracking_uri
-from linegroup.training.run_file import run_of
 from linegroup.training.tracking import (
     MODELS,
     VERSION_TAG,
+    find_run,
     initialise,
     log_metrics,
     log_model,
@@ -50,6 +50,7 @@ _NOTED = frozenset({"action", "alias", "version", "before"})
 """What the history of an alias is made of."""
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
+_ALIAS = re.compile(r"models:/([^/@]+)@([^/@]+)")
 
 
 def resolve_model(reference: str, config: TrackingConfig | None = None) -> Path:
@@ -163,6 +164,16 @@ def version_of(name: str, alias: str = CHAMPION, config: TrackingConfig | None =
     uri = tracking_uri(config or TrackingConfig())
     with explained(uri):
         return _holder(open_client(uri), name, alias)
+
+
+def meant_version(reference: str, config: TrackingConfig | None = None) -> str | None:
+    """The version that `models:/name@alias` means now; None where nothing has the alias, and for other references.
+
+    Raises:
+        UserError: there is no such model, or the registry does not answer.
+    """
+    match = _ALIAS.fullmatch(reference)
+    return None if match is None else version_of(match[1], match[2], config)
 
 
 def entries(name: str, config: TrackingConfig | None = None) -> list[dict[str, Any]]:
@@ -283,11 +294,11 @@ def _entry_key() -> str:
 
 def _run_for(artifact: Artifact, config: TrackingConfig) -> str:
     """The run that a folder came from, when it is known there with this very model; else a new one."""
-    known = run_of(artifact.path.parent, tracking_uri(config))
     uri = tracking_uri(config)
     experiment = initialise(config)
     with explained(uri):
         client = open_client(uri)
+        known = find_run(client, uri, config, artifact.path.parent)
         if known is not None and _run_version(client, known) == artifact.version:
             return known
         run = client.create_run(

@@ -17,14 +17,18 @@ def run_of(out: Path, uri: str) -> str | None:
 
 
 def read(out: Path, uri: str) -> dict[str, str]:
-    """What a run folder remembers of its run at `uri`: `key`, and `run_id` once it was made."""
+    """What a run folder remembers of its run at `uri`: `key`, and `run_id` once it was made.
+
+    Of a run elsewhere `key` alone: the same server may have another address today.
+    """
     try:
         known = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(known, dict) or public_uri(str(known.get("uri"))) != public_uri(uri):
+    if not isinstance(known, dict):
         return {}
-    return {name: str(known[name]) for name in ("key", "run_id") if name in known}
+    names = ("key", "run_id") if public_uri(str(known.get("uri"))) == public_uri(uri) else ("key",)
+    return {name: str(known[name]) for name in names if name in known}
 
 
 def write(out: Path, uri: str, **names: str) -> None:

@@ -180,6 +180,23 @@ def attach(config: TrackingConfig, run_id: str) -> Tracker:
     return MlflowTracker(client, run_id)
 
 
+def make_finished_run(config: TrackingConfig, name: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    """A run that is over as soon as it is made: a job's result.
+
+    Raises:
+        Exception: whatever the server's clients let through.
+    """
+    uri = tracking_uri(config)
+    with quiet_environment():
+        client = open_client(uri)
+        made = client.create_run(find_experiment(client, uri, config.experiment), run_name=name, tags=_tags(tags))
+        run_id = str(made.info.run_id)
+        now = time.time_ns() // 1_000_000
+        log_metrics(client, run_id, [(key, value, now, 0) for key, value in metrics.items()])
+        client.set_terminated(run_id)
+    return run_id
+
+
 def end_run(config: TrackingConfig, out: Path, status: str) -> None:
     """End the run of a run folder whose own process could not; one that has ended, or is elsewhere, stays as it is.
 
@@ -210,6 +227,15 @@ def _make_run(client: MlflowClient, uri: str, config: TrackingConfig, out: Path,
     return run_id
 
 
+def find_run(client: MlflowClient, uri: str, config: TrackingConfig, out: Path) -> str | None:
+    """The run of a run folder, also where the server had another address when it was made; None: it has none here."""
+    known = run_file.read(out, uri)
+    if "run_id" in known or "key" not in known:
+        return known.get("run_id")
+    experiment = client.get_experiment_by_name(config.experiment)
+    return None if experiment is None else _run_with_key(client, str(experiment.experiment_id), known["key"])
+
+
 def _run_with_key(client: MlflowClient, experiment: str, key: str) -> str | None:
     found = client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
     return str(found[0].info.run_id) if found else None
@@ -220,15 +246,17 @@ def _on_run(config: TrackingConfig, out: Path, do: Callable[[MlflowClient, str],
     if not config.enabled:
         return
     uri = tracking_uri(config)
-    run_id = run_file.run_of(out, uri)
-    if run_id is None:
+    if not run_file.read(out, uri):
         return
     try:
         with quiet_environment():
-            do(open_client(uri), run_id)
+            client = open_client(uri)
+            run_id = find_run(client, uri, config, out)
+            if run_id is not None:
+                do(client, run_id)
     # As in MlflowTracker: the results are on disk.
     except Exception as error:
-        logger.warning("The MLflow run %s could not be ended (%s)", run_id, first_line(error))
+        logger.warning("The MLflow run of %s could not be ended (%s)", out, first_line(error))
 
 
 def _end(client: MlflowClient, run_id: str, status: str) -> None:

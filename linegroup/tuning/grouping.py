@@ -18,6 +18,7 @@ import numpy as np
 from linegroup.config import Config, DataConfig, load_config
 from linegroup.errors import UserError
 from linegroup.files import remove_temporaries, sha256_of, write_bytes, write_text
+from linegroup.locking import locked
 from linegroup.metrics import METRICS
 from linegroup.metrics.paired import paired_gain
 from linegroup.plans import spread
@@ -30,6 +31,7 @@ from linegroup.tuning.decoder import METHOD, Found, Progress, search_grouping
 from linegroup.tuning.drawing import draw_search
 from linegroup.tuning.importance import importances
 from linegroup.tuning.objective import objective_of
+from linegroup.tuning.plans import PLAN
 from linegroup.tuning.scoring import ChartScorer, ProcessScorer, Scorer
 from linegroup.tuning.settings import DecoderSettings
 from linegroup.tuning.spaces import Space, load_space
@@ -123,9 +125,42 @@ def tune_grouping(
         map_progress: Told how many charts the network has seen.
 
     Raises:
-        UserError: no such model, shards, split or space, nothing to tune on, or `out` is where the model is.
+        UserError: no such model, shards, split or space, nothing to tune on, `out` has a model that no tuning has
+            made, or another job writes there.
         OSError: a file cannot be written.
     """
+    _check_out(out)
+    with locked(out):
+        return tune_into(
+            out,
+            model,
+            data,
+            settings,
+            split=split,
+            space=space,
+            overrides=overrides,
+            device=device,
+            maps=maps,
+            progress=progress,
+            map_progress=map_progress,
+        )
+
+
+def tune_into(
+    out: Path,
+    model: str,
+    data: str | Path,
+    settings: DecoderSettings | None = None,
+    *,
+    split: str = "val",
+    space: Space | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    maps: Path | None = None,
+    progress: Progress = lambda _done, _total: None,
+    map_progress: Progress = lambda _done, _total: None,
+) -> Tuning:
+    """`tune_grouping` for one whose folder it is: whatever model is in `out` makes way for the new one."""
     settings = settings or DecoderSettings()
     if model == NO_MODEL:
         raise UserError("There is nothing to tune without a model: the settings are stored with one.")
@@ -175,6 +210,13 @@ def tune_grouping(
     tuning = Tuning(found, gains[0], gains[1] if held else None, changed, made)
     write_text(out / REPORT, json.dumps(tuning.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return tuning
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder whose model is that of a training or a search: nobody would miss it until it is gone."""
+    made_by_us = (out / TRIALS).exists() and not (out / PLAN).exists()
+    if (out / ARTIFACT).exists() and not made_by_us:
+        raise UserError(f"{out} holds a model that no tuning has made, and it stays: name another --out.")
 
 
 def _configured(artifact: Artifact, overrides: Sequence[str], shards: ShardSet) -> tuple[Config, DataConfig]:

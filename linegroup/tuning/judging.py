@@ -20,7 +20,6 @@ from linegroup.plans import spread
 from linegroup.training.artifact import Artifact, is_artifact, load_artifact, recover, save_artifact
 from linegroup.training.checkpoint import Checkpoint
 from linegroup.training.data import data_tags, validation_set
-from linegroup.training.loop import public
 from linegroup.training.runtime import Runtime
 from linegroup.tuning.charts import model_charts
 from linegroup.tuning.decoder import search_grouping
@@ -58,7 +57,7 @@ class Judge:
     """Judges the checkpoints of one training, and keeps the best one as a model.
 
     Args:
-        config: The training, as `prepare_run` returned it.
+        config: The training, as its models are to say.
         settings: How groupings are searched, and on what.
         space: What is tried of them.
         folder: Where `artifact` and `judged.json` are kept; a training that goes on finds them there.
@@ -112,7 +111,7 @@ class Judge:
             self._best = save_artifact(
                 self.folder / ARTIFACT,
                 model,
-                public(self.config),
+                self.config,
                 found.grouping,
                 {**metrics, "step": state.step, OBJECTIVE: value},
                 data=data_tags(self.config.data),

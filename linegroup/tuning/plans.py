@@ -22,7 +22,12 @@ SECTION = "search"
 TRAININGS = "trials"
 """The folder of the trainings in `search.out`."""
 
-_PLAN = "search.json"
+PLAN = "search.json"
+"""In `search.out`: what it is a search of."""
+
+
+_UNJUDGED = {"eval_every": 10**9, "pictures": 0, "val_limit": 1}
+"""Settings of the loop where a judge does what they are about."""
 
 
 class SearchPlan(Section):
@@ -56,12 +61,22 @@ class SearchPlan(Section):
             UserError: the values exclude each other, or there is no such thing.
         """
         changed = change(self.base, self.space.settings(values, self.base))
-        training = changed.training.model_copy(
-            # The judge validates; the loop itself does so at its end only, as it must.
-            update={"out": str(self.folder(trial) / "run"), "eval_every": 10**9, "pictures": 0, "val_limit": 1}
-        )
+        # The judge validates; the loop itself does so at its end only, as it must.
+        training = changed.training.model_copy(update={"out": str(self.folder(trial) / "run"), **_UNJUDGED})
         tracking = changed.tracking.model_copy(update={"run_name": f"trial {trial}"})
         return prepare_run(changed.model_copy(update={"training": training, "tracking": tracking}))
+
+    def stored(self, config: Config) -> Config:
+        """The configuration of one training as its run and its model keep it: that by which it can be done again.
+
+        Args:
+            config: As `config` made it.
+        """
+        given = {name: getattr(self.base.training, name) for name in _UNJUDGED}
+        tracking = config.tracking.model_copy(update={"run_name": self.base.tracking.run_name})
+        return public(
+            config.model_copy(update={"training": config.training.model_copy(update=given), "tracking": tracking})
+        )
 
 
 def load_search(path: Path | None, overrides: Iterable[str]) -> tuple[Config, SearchSettings]:
@@ -110,12 +125,14 @@ def plan_search(config: Config, settings: SearchSettings) -> SearchPlan:
 
 def save_plan(plan: SearchPlan) -> None:
     """Keep what `search.out` is a search of."""
-    write_text(plan.out / _PLAN, json.dumps(_fixed(plan), indent=1) + "\n")
+    write_text(plan.out / PLAN, json.dumps(_fixed(plan), indent=1) + "\n")
 
 
 def _check_same(plan: SearchPlan) -> None:
-    path = plan.out / _PLAN
+    path = plan.out / PLAN
     if not path.exists():
+        if (plan.out / "artifact").exists():
+            raise UserError(f"{plan.out} holds a model that no search has made, and it stays: name another search.out.")
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))

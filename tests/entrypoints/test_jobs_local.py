@@ -16,6 +16,7 @@ from linegroup.config import load_config
 from linegroup.distributed.batch_job import load_predict_job
 from linegroup.distributed.coco_job import load_job
 from linegroup.distributed.synth_job import load_synth_job
+from linegroup.evaluation import load_evaluation
 from linegroup.promotion import load_promotion
 from linegroup.sources.coco import write_coco
 from linegroup.testing import random_sample
@@ -79,8 +80,10 @@ def test_flags_win_over_the_recipe(shards, tmp_path, score):
     ("recipe", "words", "expected"),
     [
         (None, ["--data", "nowhere"], "nowhere"),
-        ("datum: x", [], "mapping of model, data, split, limit, device, out, overrides; got datum"),
-        ("[1, 2]", [], "mapping of model, data"),
+        ("datum: x", [], "unknown key 'datum', did you mean 'data'"),
+        ("limit: abc", [], "limit"),
+        (None, ["--limit", "-1"], "limit"),
+        ("[1, 2]", [], "must hold a mapping of settings"),
         ("a: [", [], "mine.yaml"),
     ],
 )
@@ -91,6 +94,25 @@ def test_mistakes_exit_with_2_and_a_line(tmp_path, score, recipe, words, expecte
     code, out, error = score(*words)
     assert (code, out) == (2, "")
     assert expected in error
+
+
+@pytest.mark.parametrize(
+    ("script", "key"),
+    [
+        ("jobs/train_model.py", "training.out"),
+        ("tune/search_method.py", "search.out"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_exits_with_2_and_a_line(script, key, shards, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "file"
+    file.touch()
+    where = ["data.train=synth:charts", f"data.val={shards}", f"{key}={file}/x"]
+    monkeypatch.setattr(sys, "argv", [script, *where, "tracking.enabled=false", "ray.num_workers=0"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    said = capsys.readouterr().err
+    assert end.value.code == 2, said
+    assert str(file) in said
 
 
 def test_every_recipe_is_one():
@@ -106,7 +128,7 @@ def test_every_recipe_is_one():
         elif path.stem == "predict":
             load_predict_job(path, {})
         elif path.stem == "evaluate":
-            assert runpy.run_path(str(ROOT / "jobs" / "score_model.py"))["parse"](["--config", str(path)]) == tree
+            assert load_evaluation(path, {}).model_dump(exclude_unset=True) == tree
         else:
             load_config(path)
 

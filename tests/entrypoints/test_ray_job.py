@@ -186,7 +186,17 @@ def test_the_chain_is_seen_in_mlflow(cluster, chain):
     assert parent.data.tags["linegroup.kind"] == "search"
     children = [run for run in runs.values() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert len(children) == 2
-    assert len(runs) == 4
+    # What trains nothing leaves runs, too: which shards, and what a model was worth on them.
+    noted = {run.data.tags["linegroup.kind"]: run for run in runs.values() if "linegroup.kind" in run.data.tags}
+    assert noted.keys() == {"shards", "search", "evaluation"}
+    digest = ShardSet(root / "shards").digest
+    assert trained.data.tags["data.train"] == noted["shards"].data.tags["data.digest"] == digest
+    assert noted["shards"].data.metrics["samples"] == 20
+    assert noted["evaluation"].data.tags["artifact_version"] == said["score"]["model"]["version"]
+    assert noted["evaluation"].data.metrics["model_ari"] == pytest.approx(
+        said["score"]["methods"]["model"]["ari"]["mean"]
+    )
+    assert len(runs) == 6
     # The registered model is the winner of the search, and what was noted of its promotion says on what.
     assert (str(version.version), version.run_id) == ("1", parent.info.run_id)
     assert version.tags["artifact_version"] == load_artifact(root / "search" / "artifact").version

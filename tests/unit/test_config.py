@@ -1,10 +1,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 import linegroup
-from linegroup.config import Config, flat, load_config
+from linegroup.config import Config, flat, load_config, recipe
 from linegroup.errors import UserError
 
 
@@ -53,6 +54,19 @@ def test_broken_file_names_itself(tmp_path, content):
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=r"bad\.yaml"):
         load_config(path)
+
+
+def test_a_recipe_makes_the_same_configuration(tmp_path):
+    given = ["training.lr=1e-5", "augment.crop=null", "data.mix={a: 1, b: 2.5}", "model.heads=[embedding]"]
+    config = load_config(None, [*given, "grouping.method=link", "grouping.candidates=non_white", "tracking.run_name=x"])
+    (tmp_path / "best.yaml").write_text(recipe(config))
+    assert load_config(tmp_path / "best.yaml") == config
+    # What is as always is not said.
+    assert set(yaml.safe_load(recipe(config))) == {"data", "augment", "model", "training", "grouping", "tracking"}
+    assert yaml.safe_load(recipe(config))["training"] == {"lr": 1e-5}
+    # Beside a model to begin with, what is left out would be that model's.
+    started = load_config(None, ["training.init=pretrained"])
+    assert "delta_d" in yaml.safe_load(recipe(started))["loss"]
 
 
 def test_missing_file(tmp_path):

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "linegroup"
 # The data's way through the house, first to last. A module may import its own storey and those below.
 STOREYS = [
     ["errors", "compiling", "environment", "memory", "unions"],
-    ["files", "config", "interrupts", "picture_files"],
+    ["files", "locking", "config", "interrupts", "picture_files"],
     ["sample", "masks", "wire"],
     ["geometry", "images"],
     ["sources", "targets", "testing"],

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from linegroup.config import Config, GroupingConfig, ModelConfig
+from linegroup.distributed.serving import holder as holder_module
 from linegroup.distributed.serving.holder import ModelHolder
 from linegroup.errors import UserError
 from linegroup.files import sha256_of
@@ -120,3 +121,75 @@ def test_registry_that_is_gone_changes_nothing(artifacts, monkeypatch, caplog):
     assert "refused" in caplog.text
     parcel = embed(serving.predictor, Order(two_crossing_lines().image, kind="cluster"))
     assert answer(parcel, "cluster", {}).model.version == "first"
+
+
+class Registry:
+    """Where an alias points, and folders of models by version."""
+
+    def __init__(self, folder, pointed):
+        self.folder, self.pointed, self.loads = folder, pointed, []
+
+    def load(self, _reference):
+        self.loads.append(self.pointed)
+        return load_model(str(self.folder / self.pointed), "cpu")
+
+    def meant(self, reference):
+        if self.pointed == "gone":
+            raise UserError("no answer")
+        return self.pointed if reference == ALIAS["model_uri"] else None
+
+
+ALIAS = {"model_uri": "models:/linegroup@champion"}
+
+
+def test_a_moved_alias_is_followed_there_and_back(artifacts):
+    registry = Registry(artifacts, "first")
+    held = ModelHolder(registry.load, registry.meant)
+    assert not held.follow()
+    held.change(ALIAS)
+    assert not held.follow()
+    for name in ("second", "first"):
+        registry.pointed = name
+        assert held.follow()
+        assert held.current.info.version == name
+        assert not held.follow()
+    assert registry.loads == ["first", "second", "first"]
+
+
+def test_a_refused_version_is_tried_again_later_and_others_at_once(artifacts, monkeypatch):
+    registry = Registry(artifacts, "first")
+    held = ModelHolder(registry.load, registry.meant)
+    held.change(ALIAS)
+    registry.pointed = "truncated"
+    assert not held.follow()
+    assert not held.follow()
+    assert registry.loads == ["first", "truncated"]
+    monkeypatch.setattr(holder_module, "RETRY_S", -1.0)
+    registry.pointed = "infinite"
+    assert not held.follow()
+    assert not held.follow()
+    assert registry.loads[2:] == ["infinite", "infinite"]
+    assert held.current.info.version == "first"
+    registry.pointed = "second"
+    assert held.follow()
+
+
+def test_a_registry_that_is_gone_is_said_once(artifacts, caplog):
+    registry = Registry(artifacts, "first")
+    held = ModelHolder(registry.load, registry.meant)
+    held.change(ALIAS)
+    registry.pointed = "gone"
+    with caplog.at_level(logging.WARNING):
+        assert not held.follow()
+        assert not held.follow()
+    assert caplog.text.count("does not say where the alias points") == 1
+    assert held.current.info.version == "first"
+
+
+def test_what_has_no_alias_stays(artifacts):
+    registry = Registry(artifacts, "first")
+    held = ModelHolder(registry.load, registry.meant)
+    held.change({"model_uri": "models:/linegroup/1"})
+    registry.pointed = "second"
+    assert not held.follow()
+    assert held.current.info.version == "first"

@@ -77,6 +77,21 @@ def test_a_plan_survives_the_way_to_other_processes(planned):
     assert config.tracking.run_name == "trial abc"
 
 
+def test_a_training_of_a_search_is_stored_as_its_user_would_do_it_again(planned):
+    plan = planned("training.eval_every=3", "training.val_limit=50", "training.pictures=2", "tracking.run_name=mine")
+    config = plan.config({"model.emb_dim": 4, "loss.delta_d": 2.5}, "abc")
+    stored = plan.stored(config)
+    assert (config.training.pictures, stored.training.pictures) == (0, 2)
+    assert (stored.training.eval_every, stored.training.val_limit, stored.tracking.run_name) == (3, 50, "mine")
+    assert (stored.model.emb_dim, stored.loss.delta_d) == (4, 2.5)
+
+
+def test_a_model_of_a_training_is_not_replaced(planned, tmp_path):
+    (tmp_path / "out" / "artifact").mkdir(parents=True)
+    with pytest.raises(UserError, match="no search has made"):
+        planned()
+
+
 def test_the_first_training_is_the_configuration_itself(planned):
     plan = planned("loss.delta_d=1.25")
     config = plan.config(plan.space.values({}, plan.base), "first")

@@ -16,7 +16,9 @@ from linegroup.cli import app
 from linegroup.config import GroupingConfig, TrackingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.model import LineModel
-from linegroup.training import mlflow_access, registry, tracking
+from linegroup.shards import ShardSet
+from linegroup.testing import random_sample
+from linegroup.training import mlflow_access, noting, registry, tracking
 from linegroup.training.artifact import Artifact, save_artifact
 from linegroup.training.code_version import git_commit
 from linegroup.training.loop import TrainResult
@@ -122,6 +124,10 @@ def test_register_promote_list_show_resolve(where, tmp_path):
         "before": None,
     }
     assert registry.promote("linegroup", "2")["before"] == "1"
+    assert registry.meant_version("models:/linegroup@champion") == "2"
+    assert registry.meant_version("models:/linegroup@nobody") is None
+    assert registry.meant_version("models:/linegroup/1") is None
+    assert registry.meant_version(str(tmp_path)) is None
     listed = registry.list_models()
     assert [(row["version"], row["aliases"], row["metrics"]) for row in listed] == [
         ("2", ["champion"], {"best_val_ari": 0.5}),
@@ -328,6 +334,39 @@ def test_only_a_run_that_is_running_is_ended(where, tmp_path):
     assert client(where).get_run(lost.run_id).info.status == "KILLED"
 
 
+def test_a_server_at_another_address_is_the_same(where, tmp_path):
+    """After a head node was replaced: what goes on, ends, and is registered are the runs that were there."""
+    first = tracking.start_tracker(where, tmp_path / "run", CONFIG, {})
+    lost = tracking.start_tracker(where, tmp_path / "lost", CONFIG, {})
+    database = mlflow_access.sqlite_file(mlflow_access.tracking_uri(where))
+    link = tmp_path / "elsewhere"
+    link.symlink_to(database.parent, target_is_directory=True)
+    moved = where.model_copy(update={"uri": f"sqlite:///{link / database.name}"})
+    assert tracking.run_file.run_of(tmp_path / "run", mlflow_access.tracking_uri(moved)) is None
+    again = tracking.start_tracker(moved, tmp_path / "run", CONFIG, {})
+    assert again.run_id == first.run_id
+    tracking.end_run(moved, tmp_path / "lost", "KILLED")
+    assert client(where).get_run(lost.run_id).info.status == "KILLED"
+    assert len(runs(where)) == 2
+
+
+def test_jobs_that_train_nothing_leave_runs(where, tmp_path, make_shard_folder, monkeypatch, caplog):
+    shards = make_shard_folder(tmp_path / "shards", {"train": [random_sample(1, (30, 40), 2)]})
+    assert noting.note_shards(shards) is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_access.tracking_uri(where))
+    run = client(where).get_run(noting.note_shards(shards))
+    assert (run.info.status, run.data.tags["linegroup.kind"]) == ("FINISHED", "shards")
+    assert run.data.tags[noting.DIGEST] == ShardSet(shards).digest
+    assert (run.data.metrics["samples"], run.data.metrics["lines"]) == (1, 2)
+    made = noting.note_job("evaluation", "score", {}, {"ari": 0.5, "hausdorff": math.nan})
+    assert client(where).get_run(made).data.metrics == {"ari": 0.5}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:hunter2secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert noting.note_shards(shards) is None
+    assert "did not take" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_runs_of_another_server_are_left_alone(where, tmp_path):
     """Neither one that `run.json` does not speak of, nor any with tracking switched off."""
     lost = tracking.start_tracker(where, tmp_path / "lost", CONFIG, {})
@@ -348,6 +387,8 @@ def test_runs_of_another_server_are_left_alone(where, tmp_path):
         ("http://host:5000/x@y", "http://host:5000/x@y"),
         ("postgresql://ada:pw/pw@host/mlflow", "postgresql://host/mlflow"),
         ("postgresql://host/mlflow?user=ada&password=pw", "postgresql://host/mlflow?user=ada&password=***"),
+        ("mysql+pymysql://ada:1234/pw@host/mlflow", "mysql+pymysql://host/mlflow"),
+        ("https://host/api?token=pw", "https://host/api?token=***"),
     ],
 )
 def test_addresses_are_kept_without_passwords(tmp_path, uri, shown):

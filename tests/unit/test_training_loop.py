@@ -20,6 +20,7 @@ from linegroup.batches import BatchBuilder
 from linegroup.config import Config, load_config
 from linegroup.errors import UserError
 from linegroup.interrupts import interrupts_held
+from linegroup.locking import locked
 from linegroup.shards import ShardSet, load_manifest, save_manifest
 from linegroup.testing import random_sample
 from linegroup.training.artifact import load_artifact
@@ -115,6 +116,7 @@ def test_what_was_learned_before_an_interrupt_is_kept(shards, tmp_path, undistur
 
 def test_what_a_run_leaves(undisturbed):
     assert sorted(path.name for path in undisturbed.iterdir()) == [
+        ".lock",
         "artifact",
         "checkpoints",
         "metrics.jsonl",
@@ -315,6 +317,19 @@ def test_a_path_that_does_not_fit_changes_nothing(shards, undisturbed, tmp_path)
     source = undisturbed / "checkpoints" / "last.pt"
     with pytest.raises(UserError, match=r"training\.seed"):
         prepare_run(configured(shards, tmp_path / "new", f"training.resume={source}", "training.seed=1"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_training_at_a_time_in_a_folder(shards, tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="Another job is writing into"):
+        train_local(configured(shards, tmp_path))
+    assert not (tmp_path / "checkpoints").exists()
+    assert train_local(configured(shards, tmp_path)).steps > 0
+
+
+def test_a_mistake_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError, match="no shard folder"):
+        train_local(configured(tmp_path / "none", tmp_path / "new" / "run"))
     assert not (tmp_path / "new").exists()
 
 

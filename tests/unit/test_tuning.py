@@ -15,6 +15,7 @@ from linegroup.cli import app
 from linegroup.config import Config, DataConfig, GroupingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.grouping import group_image
+from linegroup.locking import locked
 from linegroup.metrics import score
 from linegroup.metrics.paired import paired_gain
 from linegroup.model import LineModel
@@ -375,7 +376,7 @@ def test_several_processes_find_the_same(shards, model, tmp_path):
 
 
 def test_mistakes_are_said(shards, model, tmp_path):
-    with pytest.raises(UserError, match="model that is to be tuned"):
+    with pytest.raises(UserError, match="no tuning has made"):
         tune_grouping(str(model), shards, model.parent, SETTINGS)
     with pytest.raises(UserError, match="without a model"):
         tune_grouping("none", shards, tmp_path, SETTINGS)
@@ -386,6 +387,27 @@ def test_mistakes_are_said(shards, model, tmp_path):
     with pytest.raises(UserError, match="split"):
         tune_grouping(str(model), shards, tmp_path, SETTINGS, split="vla")
     assert not (tmp_path / "artifact").exists()
+
+
+def test_models_of_others_stay(shards, model, tmp_path, monkeypatch):
+    """Those of a training and of a search, and the one that is tuned; an earlier tuning makes way."""
+    monkeypatch.setattr(tuning_module, "draw_search", lambda *_: b"")
+    one = SETTINGS.model_copy(update={"trials": 1, "holdout": 0.0})
+    out = tmp_path / "tuned"
+    first = tune_grouping(str(model), shards, out, one).artifact
+    with pytest.raises(UserError, match="model that is to be tuned"):
+        tune_grouping(str(first.path), shards, out, one)
+    second = tune_grouping(str(model), shards, out, one, overrides=["grouping.min_pixels=3"]).artifact
+    assert second.version != first.version
+    (out / "search.json").write_text("{}")
+    with pytest.raises(UserError, match="no tuning has made"):
+        tune_grouping(str(model), shards, out, one)
+    assert load_artifact(out / "artifact").version == second.version
+
+
+def test_one_at_a_time(shards, model, tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="Another job"):
+        tune_grouping(str(model), shards, tmp_path, SETTINGS)
 
 
 def test_where_it_begins_can_be_set(shards, model, tmp_path, monkeypatch):

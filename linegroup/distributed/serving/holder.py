@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +21,10 @@ from linegroup.serving.warming import warm_up
 _log = logging.getLogger(__name__)
 
 Load = Callable[[str | None], Loaded]
+Meant = Callable[[str], str | None]
+
+RETRY_S = 600.0
+"""A version that was refused is tried again after this time: what failed may have been the way to it."""
 
 
 class ModelChoice(BaseModel):
@@ -26,7 +32,7 @@ class ModelChoice(BaseModel):
 
     Attributes:
         model_uri: Which model, as the setting MODEL_URI; None: the packaged one.
-        reload: Any value; another one than before makes the replicas look anew where an alias points.
+        reload: Any value; another one than before makes the replicas look at once where an alias points.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -40,12 +46,20 @@ class ModelHolder:
 
     Args:
         load: From a reference to a model, verified; errors are the model's.
+        meant: From a reference to the version that its alias means now; None for one that always means the same.
     """
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, meant: Meant = lambda _reference: None) -> None:
         self._load = load
+        self._meant = meant
         self._changing = threading.Lock()
         self._current: Loaded | None = None
+        self._choice: Mapping[str, Any] = {}
+        self._tried: str | None = None
+        """Version of the alias when a model was last loaded or refused."""
+        self._again = math.inf
+        """When a refused one is tried once more."""
+        self._reachable = True
 
     @property
     def current(self) -> Loaded:
@@ -71,18 +85,53 @@ class ModelHolder:
             Exception: it is bad, and there is none before.
         """
         with self._changing:
-            try:
-                loaded = self._load(ModelChoice.model_validate(choice).model_uri)
-                try_out(loaded.predictor)
-            except Exception as error:
-                if self._current is None:
-                    raise
-                serving = self._current.info.version
-                told = {"choice": dict(choice), "reason": str(error), "serving": serving}
-                _log.error("model refused, the one before serves on", extra=told)
+            self._choice = dict(choice)
+            return self._change(self._ask())
+
+    def follow(self) -> bool:
+        """Load anew where the alias means another version than when a model was last loaded, or refused.
+
+        A registry that does not answer is a warning: what serves serves on.
+
+        Returns:
+            Whether another model serves now.
+        """
+        with self._changing:
+            if self._current is None:
                 return False
-            self._current = loaded
-        told = {"choice": dict(choice), "model": loaded.info.name, "version": loaded.info.version}
+            version = self._ask()
+            due = self._tried is not None and time.monotonic() >= self._again
+            return version is not None and (version != self._tried or due) and self._change(version)
+
+    def _ask(self) -> str | None:
+        """The version that the alias means now; None where the choice has no alias, or nobody knows."""
+        reference = self._choice.get("model_uri")
+        try:
+            version = self._meant(reference) if isinstance(reference, str) else None
+        # Whatever the registry's client lets through: where it is the model that is missing, loading it says so.
+        except Exception as error:
+            if self._reachable:
+                _log.warning("the registry does not say where the alias points", extra={"reason": str(error)})
+            self._reachable = False
+            return None
+        self._reachable = True
+        return version
+
+    def _change(self, version: str | None) -> bool:
+        self._tried, self._again = version, math.inf
+        try:
+            loaded = self._load(ModelChoice.model_validate(self._choice).model_uri)
+            try_out(loaded.predictor)
+        except Exception as error:
+            if self._current is None:
+                raise
+            self._again = time.monotonic() + RETRY_S
+            serving = self._current.info.version
+            told = {"choice": dict(self._choice), "reason": str(error), "serving": serving}
+            _log.error("model refused, the one before serves on", extra=told)
+            return False
+        self._current = loaded
+        told = {"choice": dict(self._choice), "model": loaded.info.name, "version": loaded.info.version}
         _log.info("model serves", extra=told)
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,7 @@ from linegroup.serving.settings import ServiceSettings
 from linegroup.serving.tracing import working_on
 from linegroup.serving.warming import warm_up
 from linegroup.serving.work import Order, Parcel, answer, embed
+from linegroup.training.registry import meant_version
 
 MORE_PATIENCE_S = 10.0
 """Work that goes on so long after the time of its request hangs."""
@@ -82,7 +84,9 @@ class Embedder(Replica):
         super().__init__(settings, threads=batch * _THREADS_PER_BATCH if self.gpu else _ON_CPU)
         self._together.set_max_batch_size(batch)  # type: ignore[attr-defined]
         device = settings.model_device if settings.model_device != "auto" else ("cuda" if self.gpu else "cpu")
-        self.holder = ModelHolder(partial(load_model, device=device, emb_dim=settings.model_emb_dim))
+        self.holder = ModelHolder(partial(load_model, device=device, emb_dim=settings.model_emb_dim), meant_version)
+        self._follow_s = settings.model_follow_s
+        self._following: asyncio.Task[None] | None = None
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Load the model of `ModelChoice`: the first one, or another one in its place; requests go on meanwhile.
@@ -91,6 +95,14 @@ class Embedder(Replica):
             Exception: the first one cannot be loaded. Later ones that cannot are refused and logged.
         """
         await asyncio.to_thread(self.holder.change, user_config)
+        if self._following is None and self._follow_s:
+            self._following = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        """Look from time to time where the alias of the model points; not all replicas at the same moment."""
+        while True:
+            await asyncio.sleep(self._follow_s * random.uniform(0.8, 1.2))
+            await asyncio.to_thread(self.holder.follow)
 
     async def embed(self, order: Order) -> Parcel:
         """See `linegroup.serving.work.embed`."""
