@@ -46,7 +46,12 @@ class DataConfig(Section):
     mix: dict[str, Weight] = Setting(
         {}, description="In place of `train`: several of them by weight, {synth:charts: 3, SHARDS: 1}."
     )
-    epoch_samples: int = Setting(2048, ge=1, description="Samples of an epoch where generated sources have no end.")
+    epoch_samples: int | None = Setting(
+        None,
+        ge=1,
+        description="Samples of an epoch, whatever the sources; null: all of the shards, or 2048 where a source has no"
+        " end.",
+    )
     val: str | None = Setting(
         None, description="Shard folder whose `val` split is scored; default: that of `train`, none for other sources."
     )

@@ -17,6 +17,9 @@ SEED_BITS = 2**64 - 1
 PERIOD = 1000
 """Samples after which the pattern of a mix repeats: weights are met to a thousandth."""
 
+STREAM_EPOCH = 2048
+"""Samples of an epoch where a source has no end and nothing else is said."""
+
 RowGroups = tuple[int, ...]
 """Number of samples in each row group."""
 
@@ -104,7 +107,8 @@ class BatchPlan:
         seed: Chooses the permutations and the mix.
         window: Rows that are shuffled among each other.
         weights: Of the sources; default: all the same.
-        stream_epoch: Samples of an epoch where a source is a stream.
+        epoch_samples: Samples of an epoch, by which checkpoints and validations are counted. None: all of the
+            shards, or `STREAM_EPOCH` where a source is a stream. Which samples are drawn does not depend on it.
     """
 
     sources: tuple[RowGroups | None, ...]
@@ -113,11 +117,11 @@ class BatchPlan:
     seed: int = 0
     window: int = 1024
     weights: tuple[float, ...] = ()
-    stream_epoch: int = 2048
+    epoch_samples: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "world", "window", "stream_epoch"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "world", "window", "epoch_samples"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"A batch plan's {name} must be >= 1; got {getattr(self, name)}.")
         if not self.sources or 0 in self.sizes:
             raise UserError("There is no sample to train on: the shards' training split is empty.")
@@ -135,9 +139,11 @@ class BatchPlan:
 
     @property
     def samples(self) -> int:
-        """Number of samples in an epoch: those of all shards, or `stream_epoch`."""
+        """Number of samples in an epoch."""
+        if self.epoch_samples is not None:
+            return self.epoch_samples
         sizes = [size for size in self.sizes if size is not None]
-        return sum(sizes) if len(sizes) == len(self.sizes) else self.stream_epoch
+        return sum(sizes) if len(sizes) == len(self.sizes) else STREAM_EPOCH
 
     @property
     def steps_per_epoch(self) -> int:

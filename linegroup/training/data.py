@@ -119,7 +119,7 @@ def batch_plan(config: Config, world: int = 1) -> BatchPlan:
         world,
         config.training.seed,
         weights=tuple(source.weight for source in sources),
-        stream_epoch=config.data.epoch_samples,
+        epoch_samples=config.data.epoch_samples,
     )
 
 

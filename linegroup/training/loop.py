@@ -170,6 +170,11 @@ def run_length(config: Config, world: int = 1) -> int:
     return config.training.max_steps or config.training.epochs * batch_plan(config, world).steps_per_epoch
 
 
+def steps_between_saves(config: Config, world: int = 1) -> int:
+    """Number of steps from one checkpoint of a run to the next; the last one stands at its end."""
+    return config.training.save_every * batch_plan(config, world).steps_per_epoch
+
+
 def mixed_seed(*numbers: int) -> int:
     """A seed of 63 bits, as much as torch takes, from numbers ≥ 0 of any size."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from linegroup.config import Config, Section, build_config, explain_settings, fl
 from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_text
 from linegroup.training.data import validation_set
-from linegroup.training.loop import prepare_run, public
+from linegroup.training.loop import prepare_run, public, run_length, steps_between_saves
 from linegroup.tuning.objective import OBJECTIVES
 from linegroup.tuning.settings import SearchSettings
 from linegroup.tuning.spaces import Space, change, load_space
+
+logger = logging.getLogger(__name__)
 
 SECTION = "search"
 TRAININGS = "trials"
@@ -97,6 +100,8 @@ def load_search(path: Path | None, overrides: Iterable[str]) -> tuple[Config, Se
 def plan_search(config: Config, settings: SearchSettings) -> SearchPlan:
     """Check a search before anything starts, and make it fit for other processes.
 
+    Warns where trainings have so few checkpoints that hardly any can be stopped early.
+
     Raises:
         UserError: no data to train or to judge on, a space that does not fit, several workers for one training, or
             `search.out` holds another search.
@@ -120,12 +125,33 @@ def plan_search(config: Config, settings: SearchSettings) -> SearchPlan:
     settings = settings.model_copy(update={"out": str(out)})
     plan = SearchPlan(base=base, settings=settings, space=space, grouping=grouping)
     _check_same(plan)
+    _warn_of_few_checkpoints(base)
     return plan
 
 
 def save_plan(plan: SearchPlan) -> None:
     """Keep what `search.out` is a search of."""
     write_text(plan.out / PLAN, json.dumps(_fixed(plan), indent=1) + "\n")
+
+
+def _warn_of_few_checkpoints(base: Config) -> None:
+    """A training is judged at its checkpoints, and only there can it be stopped or gone on with."""
+    total, apart = run_length(base), steps_between_saves(base)
+    before_end = (total - 1) // apart
+    if before_end >= 2:
+        return
+    # Ten times, as in the recipe for clusters. Without max_steps shorter epochs would be a shorter training.
+    settings = [f"data.epoch_samples={-(-total // 10) * base.training.batch_size}", "training.save_every=1"]
+    settings += [] if base.training.max_steps else [f"training.max_steps={total}"]
+    logger.warning(
+        "Trainings have %d steps and are saved and judged every %d: %s before their end. The search can stop %s of them"
+        " early, and what dies begins far back. Set %s.",
+        total,
+        apart,
+        "once" if before_end else "never",
+        "hardly any" if before_end else "none",
+        " ".join(settings),
+    )
 
 
 def _check_same(plan: SearchPlan) -> None:

@@ -16,7 +16,7 @@ mixes = st.lists(source, min_size=1, max_size=4)
 
 def mixed(mix, batch_size, world=1, seed=0) -> BatchPlan:
     sources, weights = zip(*mix, strict=True)
-    return BatchPlan(sources, batch_size, world, seed, weights=weights, stream_epoch=50)
+    return BatchPlan(sources, batch_size, world, seed, weights=weights, epoch_samples=50)
 
 
 def ledger(plan: BatchPlan, steps: int) -> list[Item]:
@@ -33,6 +33,12 @@ def test_no_sample_is_lost_or_doubled(row_groups, batch_size, world, seed, windo
         assert sorted(item.number for item in items if item.epoch == epoch) == list(range(n))
     assert [item.epoch for item in items] == sorted(item.epoch for item in items)
     assert plan.steps_per_epoch == -(-n // (batch_size * world))
+
+
+def test_the_length_of_an_epoch_changes_no_batch():
+    whole, short = (BatchPlan(((5, 9), (20,)), 4, 2, seed=1, epoch_samples=length) for length in (None, 8))
+    assert short.steps_per_epoch == 1
+    assert ledger(short, 12) == ledger(whole, 12)
 
 
 @settings(deadline=None)
@@ -115,9 +121,11 @@ def test_every_stretch_is_mixed_as_the_whole_but_not_in_step():
     assert not np.array_equal(pattern, Mix((1.0, 1.0), seed=4).sources(0, PERIOD))
 
 
-def test_an_epoch_is_all_shards_or_so_many_samples_of_streams():
+def test_an_epoch_is_all_shards_or_as_long_as_is_said():
     assert BatchPlan(((3, 4), (5,)), 5, weights=(1, 9)).steps_per_epoch == 3
-    assert BatchPlan(((3, 4), None), 5, 2, stream_epoch=101).steps_per_epoch == 11
+    assert BatchPlan(((3, 4), None), 5).samples == 2048
+    for sources in ((None,), ((3, 4), None), ((3, 4),), ((1000,) * 500,)):
+        assert BatchPlan(sources, 5, 2, epoch_samples=101).steps_per_epoch == 11
     assert BatchPlan((None,), 4).items(10**9) == [(0, 0, 4 * 10**9 + i) for i in range(4)]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import runpy
 import shlex
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
@@ -15,8 +20,10 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from sqlalchemy.engine import make_url
 
 from linegroup.config import load_config
+from linegroup.tuning.plans import load_search
 
 ROOT = Path(__file__).parents[2]
+WALK = ROOT / "docs" / "cluster.md"
 KUBERAY = ROOT / "jobs" / "kuberay"
 FILES = (ROOT / "cluster.yaml", *sorted(KUBERAY.iterdir()))
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE).group(1)
@@ -73,6 +80,89 @@ def test_machines(cluster):
     assert cluster["provider"]["cache_stopped_nodes"] is False
 
 
+@pytest.fixture
+def aws(monkeypatch) -> Iterator[ModuleType]:
+    """What Ray does for AWS; no package of AWS is needed for it."""
+    parts = ("", ".client", ".config", ".exceptions", ".resources", ".resources.base")
+    for name in (package + part for package in ("boto3", "botocore") for part in parts):
+        monkeypatch.setitem(sys.modules, name, MagicMock(__version__="1.99"))
+    yield importlib.import_module("ray.autoscaler._private.aws.config")
+    for name in [name for name in sys.modules if name.startswith("ray.autoscaler._private.aws")]:
+        del sys.modules[name]
+
+
+def test_every_machine_is_in_a_group_made_beforehand(cluster):
+    assert "security_group" not in cluster["provider"]
+    for kind in cluster["available_node_types"].values():
+        assert kind["node_config"]["SecurityGroupIds"] == ["sg-0123456789abcdef0"]
+        assert kind["node_config"]["ImageId"].startswith("ami-")
+
+
+def test_ray_leaves_group_and_image_as_they_are(cluster, aws, monkeypatch):
+    """Neither is another group made, nor has this one a method by which rules could be added."""
+    group = SimpleNamespace(id="sg-0123456789abcdef0", vpc_id="vpc-ours")
+    subnets = [
+        SimpleNamespace(
+            subnet_id=f"subnet-{vpc}-{zone}",
+            vpc_id=vpc,
+            availability_zone=f"us-west-2{zone}",
+            state="available",
+            map_public_ip_on_launch=True,
+        )
+        for vpc in ("vpc-ours", "vpc-default")
+        for zone in "abc"
+    ]
+    ec2 = SimpleNamespace(
+        subnets=SimpleNamespace(all=lambda: subnets), security_groups=SimpleNamespace(filter=lambda **_: [group])
+    )
+    monkeypatch.setattr(aws, "_resource", lambda *_: ec2)
+    monkeypatch.delattr(aws, "_client")
+    given = prepare_config(cluster)
+    wanted = {name: dict(kind["node_config"]) for name, kind in given["available_node_types"].items()}
+    done = aws._configure_security_group(aws._configure_subnet(given))
+    aws._check_ami(done)
+    zones = [f"subnet-vpc-ours-{zone}" for zone in "abc"]
+    for name, kind in done["available_node_types"].items():
+        assert kind["node_config"] == {**wanted[name], "SubnetIds": zones}
+
+
+def test_a_group_that_ray_makes_is_open_to_the_internet(aws):
+    """Why `cluster.yaml` names one. Should Ray change that, `provider.security_group` would do."""
+    rules = aws._create_default_inbound_rules({"sg-1"}, [])
+    assert [rule["FromPort"] for rule in rules if {"CidrIp": "0.0.0.0/0"} in rule.get("IpRanges", [])] == [22]
+
+
+def test_the_walk_is_shell_and_opens_nothing_to_the_internet():
+    blocks = re.findall(r"```bash\n(.*?)```", WALK.read_text(), re.DOTALL)
+    for block in blocks:
+        done = subprocess.run(["bash", "-n", "-c", block], capture_output=True, text=True, check=False)
+        assert not done.stderr, block
+    rules = [line for block in blocks for line in block.splitlines() if "authorize-security-group-ingress" in line]
+    assert any("--protocol all --source-group" in rule for rule in rules)
+    assert all("--source-group " in rule or "--cidr 203.0.113.0/24" in rule for rule in rules)
+
+
+def test_a_training_of_the_search_fits_its_machine(cluster):
+    _, search = load_search(ROOT / "tune" / "recipes" / "cluster.yaml", [])
+    machine = cluster["available_node_types"]["gpu_worker"]["resources"]
+    assert search.cpus <= machine["CPU"]
+    assert search.gpus == machine["GPU"]
+
+
+def test_the_walk_searches_by_the_recipe_and_trains_the_winner():
+    text = WALK.read_text().replace("\\\n", " ")
+    found = re.findall(r"-- ((?:linegroup tune training|python jobs/train_model).*)", text)
+    search, train = map(shlex.split, found)
+    config, settings = load_search(ROOT / search[search.index("--config") + 1], search[5:])
+    assert config.training.loader_workers
+    assert settings.gpus == 1
+    flags = runpy.run_path(str(ROOT / train[1]))["parse"](train[2:])
+    assert str(flags.config) == f"{settings.out}/best.yaml"
+    winner = load_config(None, flags.overrides)
+    cluster = load_config(ROOT / "jobs" / "recipes" / "cluster.yaml")
+    assert winner.ray == cluster.ray
+
+
 def test_a_worker_of_the_recipe_fits_its_machine(cluster):
     recipe = load_config(ROOT / "jobs" / "recipes" / "cluster.yaml").ray
     wanted = recipe.cpus_per_worker + recipe.loaders_per_worker * recipe.cpus_per_loader
@@ -99,7 +189,7 @@ def test_no_machine_starts_ray_without_the_token(cluster):
     assert cluster["file_mounts"]["/home/ray/.linegroup/ray_token"] == "~/.linegroup/ray_token"
 
 
-@pytest.mark.parametrize("path", [*FILES, ROOT / "docs" / "cluster.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*FILES, WALK], ids=lambda path: path.name)
 def test_no_secret_is_written_down(path):
     text = path.read_text()
     assert not re.search(r"\b[0-9a-fA-F]{32,}\b", text)
@@ -153,7 +243,7 @@ def test_the_submitted_job_is_one():
 
 def test_who_trains_on_the_charts_of_the_walk_names_charts_to_validate_on():
     """Step 7 makes training charts without a val split."""
-    walk = (ROOT / "docs" / "cluster.md").read_text()
+    walk = WALK.read_text()
     assert "--val-fraction 0 --out /shared/shards" in walk
     files = ("docs/cluster.md", "docs/tuning.md", "tune/recipes/cluster.yaml", "jobs/recipes/cluster.yaml")
     for name in files:
@@ -164,7 +254,7 @@ def test_who_trains_on_the_charts_of_the_walk_names_charts_to_validate_on():
 
 def test_what_computes_in_its_driver_is_given_cpus():
     """The head has none for tasks."""
-    text = (ROOT / "docs" / "cluster.md").read_text().replace("\\\n", " ")
+    text = WALK.read_text().replace("\\\n", " ")
     commands = [line for line in text.splitlines() if line.startswith("ray job submit")]
     for word in ("tune training", "promote_model.py"):
         (command,) = [line for line in commands if word in line]
@@ -186,7 +276,7 @@ def test_mlflow_service_is_what_pods_call():
     assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
 
 
-@pytest.mark.parametrize("path", [*FILES, ROOT / "docs" / "cluster.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*FILES, WALK], ids=lambda path: path.name)
 def test_the_database_is_spoken_to_by_the_driver_that_is_installed(path):
     """SQLAlchemy takes another one for `postgresql://`, and the server does not start."""
     text = path.read_text()

@@ -2,20 +2,25 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from linegroup.errors import UserError
 from linegroup.model import LineModel
+from linegroup.plans import BatchPlan
 from linegroup.testing import random_sample
+from linegroup.training import loop
 from linegroup.training.artifact import load_artifact
 from linegroup.training.checkpoint import Checkpoint
+from linegroup.training.loop import run_length, steps_between_saves
 from linegroup.training.runtime import Runtime
 from linegroup.tuning.judging import Judge
 from linegroup.tuning.plans import SearchPlan, load_search, plan_search, save_plan
 from linegroup.tuning.settings import SearchSettings
 
+RECIPES = Path(__file__).parents[2] / "tune" / "recipes"
 TINY = [
     "model.width=4",
     "model.depth=1",
@@ -222,10 +227,55 @@ def test_a_judge_that_was_killed_between_its_files(planned, lost):
     assert load_artifact(folder / "artifact").metrics["step"] == 1
 
 
-def test_packaged_searches_load():
-    from pathlib import Path
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["training.max_steps=40", "training.save_every=21"], "every 42: never before"),
+        (["training.max_steps=40", "training.save_every=10"], "every 20: once before"),
+        (["training.max_steps=0", "training.epochs=2"], "every 2: once before"),
+    ],
+)
+def test_trainings_that_nothing_could_stop_are_warned_of(planned, caplog, overrides, said):
+    """And what the warning says to set helps."""
+    planned(*overrides)
+    (warning,) = caplog.messages
+    assert said in warning
+    assert warning.count("training.max_steps=") == ("training.max_steps=0" in overrides)
+    caplog.clear()
+    better = [word.rstrip(".") for word in warning.split() if "=" in word]
+    total = run_length(planned(*overrides).base)
+    caplog.clear()
+    plan = planned(*overrides, *better)
+    assert not caplog.messages
+    assert run_length(plan.base) == total
 
-    recipes = sorted((Path(__file__).parents[2] / "tune" / "recipes").glob("*.yaml"))
-    assert [path.stem for path in recipes] == ["cluster", "laptop"]
-    for path in recipes:
-        load_search(path, [])
+
+def test_trainings_that_are_judged_often_are_not_warned_of(planned, caplog):
+    planned("training.max_steps=5", "training.save_every=1")
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(("name", "judged"), [("cluster", 10), ("laptop", 3)])
+@pytest.mark.parametrize("charts", [300, 100_000])
+def test_packaged_searches_judge_early_and_often(monkeypatch, name, judged, charts):
+    """However many charts there are: ASHA can stop a training only where it is judged."""
+    config, search = load_search(RECIPES / f"{name}.yaml", [])
+    training = config.training
+    plan = BatchPlan(((charts,),), training.batch_size, epoch_samples=config.data.epoch_samples)
+    monkeypatch.setattr(loop, "batch_plan", lambda _config, _world: plan)
+    apart = steps_between_saves(config)
+    assert run_length(config) == judged * apart
+    # At its first rung and at the next ones, not long after them.
+    rung = search.grace
+    while rung < 1:
+        late = -(-rung * training.max_steps // apart) * apart / training.max_steps
+        assert rung <= late < 1.7 * rung
+        rung *= search.reduction
+
+
+def test_packaged_searches_load():
+    assert sorted(path.stem for path in RECIPES.glob("*.yaml")) == ["cluster", "laptop"]
+    for path in RECIPES.glob("*.yaml"):
+        config, search = load_search(path, [])
+        # The loaders, and the training itself.
+        assert config.training.loader_workers < max(search.cpus, 2)
