@@ -15,6 +15,7 @@ SCRIPTS = (
     "grouping.py",
     "lines.py",
     "scale.py",
+    "search.py",
     "serve.py",
     "serve_worst.py",
 )
