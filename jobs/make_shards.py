@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from linegroup.distributed.coco_job import load_job
-from linegroup.distributed.data import run_shard_job
+from linegroup.distributed.shard_script import run_shard_job
 from linegroup.errors import UserError
 
 FLAGS: dict[Callable[[str], object], tuple[str, ...]] = {

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from linegroup.distributed.data import run_shard_job
+from linegroup.distributed.shard_script import run_shard_job
 from linegroup.distributed.synth_job import load_synth_job
 from linegroup.errors import UserError
 

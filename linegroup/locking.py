@@ -20,15 +20,16 @@ def locked(out: Path, lock: Path | None = None) -> Iterator[None]:
     """Hold the lock of an output folder: the system gives it back when the process dies.
 
     Args:
-        out: The folder; made where it is missing, and removed again where the job fails with nothing in it.
-        lock: The file that is locked; None: `.lock` in the folder.
+        out: The folder.
+        lock: The file that is locked, and whoever names one removes it. None: `.lock` in the folder, which is made
+            where it is missing, and removed again where the job fails with nothing in it.
 
     Raises:
         UserError: another process holds it.
         OSError: the folder cannot be written.
     """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()] if lock is None else []
     lock = lock or out / _LOCK
-    made = [folder for folder in (lock.parent, *lock.parent.parents) if not folder.exists()]
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:

@@ -26,9 +26,8 @@ from linegroup.distributed.session import start_ray
 from linegroup.distributed.shard_job import FolderJob, PartResult, do_part
 from linegroup.errors import UserError
 from linegroup.shards import Manifest
-from linegroup.training.noting import note_shards
 
-__all__ = ["ShardJob", "ShardProgress", "make_shards", "make_shards_serial", "progress_bar", "run_shard_job"]
+__all__ = ["ShardJob", "ShardProgress", "make_shards", "make_shards_serial", "progress_bar"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,23 +81,6 @@ def make_shards(
 def make_shards_serial(job: FolderJob, progress: Watch | None = None) -> Manifest:
     """The same job in this process, without Ray; the same bytes (see `make_shards`)."""
     return _run(job, progress, _serial_engine)
-
-
-def run_shard_job(
-    job: FolderJob, *, serial: bool = False, address: str | None = None, num_cpus: int | None = None
-) -> Manifest:
-    """The job as a script does it: with a progress bar, and a run in MLflow where MLFLOW_TRACKING_URI names a place.
-
-    Args:
-        job: What to do.
-        serial: In this process, without Ray.
-        address: See `make_shards`.
-        num_cpus: See `make_shards`.
-    """
-    with progress_bar() as bar:
-        made = make_shards_serial(job, bar) if serial else make_shards(job, bar, address=address, num_cpus=num_cpus)
-    note_shards(job.out)
-    return made
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from linegroup.errors import UserError
 from linegroup.predict import NO_MODEL, Predictor, name_of
 from linegroup.serving.schema import ModelInfo
 from linegroup.training.artifact import PRETRAINED, PRETRAINED_FOLDER, is_artifact, load_artifact
+from linegroup.training.downloads import discard
 from linegroup.training.importing import import_reference
 from linegroup.training.registry import resolve_model
 
@@ -56,7 +57,12 @@ def load_model(
         with tempfile.TemporaryDirectory(prefix="linegroup-") as folder:
             import_reference(path, Path(folder) / "artifact")
             return load_model(str(Path(folder) / "artifact"), device, emb_dim, tracking)
-    artifact = load_artifact(resolve_model(reference, tracking or TrackingConfig()))
+    found = resolve_model(reference, tracking or TrackingConfig())
+    try:
+        artifact = load_artifact(found)
+    finally:
+        # A service loads one version after the other for months.
+        discard(found)
     width = artifact.config.model.emb_dim
     if emb_dim is not None and width != emb_dim:
         raise UserError(f"MODEL_EMB_DIM is {emb_dim}, but the model's embedding has {width} dimensions.")

@@ -30,6 +30,12 @@ def download(uri: str, source: str, reference: str) -> Path:
     return folder
 
 
+def discard(folder: Path) -> None:
+    """Remove an artifact folder that was downloaded, now that it has been read; any other one stays."""
+    if _downloads.cache_info().currsize and Path(_downloads()) in folder.parents:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @functools.cache
 def _downloads() -> str:
     folder = tempfile.mkdtemp(prefix="linegroup-models-")

@@ -47,7 +47,7 @@ def tracking_uri(config: TrackingConfig) -> str:
 def public_uri(text: str) -> str:
     """A URI, or a text with some, as it may be shown and kept: without the user before `@`, and without passwords."""
     # A password may hold `@`, and for SQLAlchemy `/`; in the address of a server `host:5000/` comes before the path.
-    text = re.sub(r"(\w+sql\S*?://)\S*@", r"\1", text)
+    text = re.sub(r"(\w+sql[^\s/]*://)[^\s?]*@", r"\1", text)
     text = re.sub(r"(?<=://)(?:[^/\s]*@|[^:/\s]*:(?!\d+/)[^@\s]*@)", "", text)
     return re.sub(r"(?i)((?:password|passwd|pwd|token)=)[^&\s]+", r"\1***", text)
 

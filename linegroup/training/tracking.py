@@ -6,6 +6,7 @@ Models are folders of ours (`artifact.py`) inside the run; they are downloaded a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import time
@@ -192,8 +193,13 @@ def make_finished_run(config: TrackingConfig, name: str, tags: Mapping[str, str]
         made = client.create_run(find_experiment(client, uri, config.experiment), run_name=name, tags=_tags(tags))
         run_id = str(made.info.run_id)
         now = time.time_ns() // 1_000_000
-        log_metrics(client, run_id, [(key, value, now, 0) for key, value in metrics.items()])
-        client.set_terminated(run_id)
+        try:
+            log_metrics(client, run_id, [(key, value, now, 0) for key, value in metrics.items()])
+            client.set_terminated(run_id)
+        except Exception:
+            with contextlib.suppress(Exception):
+                client.set_terminated(run_id, "FAILED")
+            raise
     return run_id
 
 

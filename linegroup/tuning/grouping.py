@@ -129,8 +129,8 @@ def tune_grouping(
             made, or another job writes there.
         OSError: a file cannot be written.
     """
-    _check_out(out)
     with locked(out):
+        _check_out(out)
         return tune_into(
             out,
             model,
@@ -214,7 +214,7 @@ def tune_into(
 
 def _check_out(out: Path) -> None:
     """Refuse a folder whose model is that of a training or a search: nobody would miss it until it is gone."""
-    made_by_us = (out / TRIALS).exists() and not (out / PLAN).exists()
+    made_by_us = (out / TRIALS).exists() and not any((out / other).exists() for other in (PLAN, "checkpoints"))
     if (out / ARTIFACT).exists() and not made_by_us:
         raise UserError(f"{out} holds a model that no tuning has made, and it stays: name another --out.")
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from linegroup.config import Config, Section, build_config, explain_settings, flat, settings_tree
 from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_text
+from linegroup.plans import STREAM_EPOCH
 from linegroup.training.data import validation_set
 from linegroup.training.loop import prepare_run, public, run_length, steps_between_saves
 from linegroup.tuning.objective import OBJECTIVES
@@ -165,6 +166,9 @@ def _check_same(plan: SearchPlan) -> None:
     except ValueError:
         raise UserError(f"{path} is damaged. Name another search.out.") from None
     now = json.loads(json.dumps(_fixed(plan)))
+    # The default of earlier searches: the same for generated charts, and of no effect for shards.
+    if now["data.epoch_samples"] is None and before.get("data.epoch_samples") == STREAM_EPOCH:
+        before["data.epoch_samples"] = None
     other = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if other:
         raise UserError(

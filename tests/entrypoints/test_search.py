@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from linegroup.config import load_config
 from linegroup.errors import UserError
 from linegroup.predict import Predictor
 from linegroup.testing import random_sample
@@ -93,6 +94,10 @@ def test_a_search_with_a_training_that_fails(shards, tmp_path, ray_session):
         assert [row["state"] for row in csv.DictReader(stream)] == states
     assert (out / "search.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((out / "result.json").read_text())["best"] == search.best
+    # The recipe of the best is that of its network and its tuned grouping.
+    again = load_config(out / "best.yaml")
+    assert (again.model, again.loss, again.grouping) == (artifact.config.model, artifact.config.loss, artifact.grouping)
+    assert (again.data, again.training.eval_every) == (artifact.config.data, plan.base.training.eval_every)
     # Trainings are runs below one.
     runs = runs_of(plan.base.tracking)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]

@@ -159,3 +159,10 @@ def test_reading_a_model_does_without_torchs_compiler():
 def test_a_job_fits_a_screen(path):
     """Entry points parse, call the library and print one line; what is more belongs into the library."""
     assert len(path.read_text().splitlines()) <= 60
+
+
+def test_workers_that_shard_do_without_torch():
+    """Each worker of Ray loads what its tasks are defined in."""
+    script = "import linegroup.distributed.data, sys; print([m for m in ('torch', 'mlflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

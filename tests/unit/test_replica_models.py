@@ -1,9 +1,11 @@
 """The life of a model in a replica: the first must be good, later ones are refused while the one before serves."""
 
+import asyncio
 import json
 import logging
 import shutil
 import socket
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from linegroup.config import Config, GroupingConfig, ModelConfig
 from linegroup.distributed.serving import holder as holder_module
 from linegroup.distributed.serving.holder import ModelHolder
+from linegroup.distributed.serving.replicas import Embedder
 from linegroup.errors import UserError
 from linegroup.files import sha256_of
 from linegroup.model import LineModel
@@ -193,3 +196,61 @@ def test_what_has_no_alias_stays(artifacts):
     registry.pointed = "second"
     assert not held.follow()
     assert held.current.info.version == "first"
+
+
+def test_a_refused_choice_does_not_stop_the_following(artifacts):
+    registry = Registry(artifacts, "first")
+    held = ModelHolder(registry.load, registry.meant)
+    held.change(ALIAS)
+    assert not held.change({**ALIAS, "typo": 1})
+    registry.pointed = "second"
+    assert held.follow()
+    assert held.current.info.version == "second"
+
+
+def test_an_alias_that_moves_while_its_model_is_loaded(artifacts):
+    registry = Registry(artifacts, "first")
+    held = ModelHolder(registry.load, registry.meant)
+
+    def moving(reference):
+        registry.pointed = "second"
+        loaded = registry.load(reference)
+        registry.pointed = "first"
+        return loaded
+
+    held._load = moving
+    registry.meant = iter(["first", "second", "first", "first", "first"]).__next__
+    held._meant = lambda _reference: registry.meant()
+    held.change(ALIAS)
+    assert held.current.info.version == "second"
+    held._load = registry.load
+    assert held.follow()
+    assert held.current.info.version == "first"
+
+
+def test_a_replica_looks_again_and_again():
+    """The task that `reconfigure` starts, once."""
+    looks = threading.Semaphore(0)
+
+    class Holder:
+        def change(self, choice):
+            self.choice = choice
+
+        def follow(self):
+            looks.release()
+
+    async def live():
+        replica = object.__new__(Embedder)
+        replica.holder, replica._follow_s, replica._following = Holder(), 0.01, None
+        await replica.reconfigure(ALIAS)
+        task = replica._following
+        await replica.reconfigure({**ALIAS, "reload": 1})
+        assert replica._following is task
+        for _ in range(3):
+            assert await asyncio.to_thread(looks.acquire, timeout=10)
+        task.cancel()
+        replica._follow_s, replica._following = 0.0, None
+        await replica.reconfigure(ALIAS)
+        assert replica._following is None
+
+    asyncio.run(live())

@@ -91,6 +91,17 @@ def test_a_training_of_a_search_is_stored_as_its_user_would_do_it_again(planned)
     assert (stored.model.emb_dim, stored.loss.delta_d) == (4, 2.5)
 
 
+def test_a_search_of_before_goes_on(planned):
+    """`data.epoch_samples` was 2048 by default, with the same effect."""
+    plan = planned()
+    save_plan(plan)
+    path = plan.out / "search.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data.epoch_samples": 2048}))
+    assert planned() == plan
+    with pytest.raises(UserError, match="epoch_samples"):
+        planned("data.epoch_samples=64")
+
+
 def test_a_model_of_a_training_is_not_replaced(planned, tmp_path):
     (tmp_path / "out" / "artifact").mkdir(parents=True)
     with pytest.raises(UserError, match="no search has made"):

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,9 +17,10 @@ from linegroup.cli import app
 from linegroup.config import GroupingConfig, TrackingConfig, load_config
 from linegroup.errors import UserError
 from linegroup.model import LineModel
+from linegroup.serving.loading import load_model
 from linegroup.shards import ShardSet
 from linegroup.testing import random_sample
-from linegroup.training import mlflow_access, noting, registry, tracking
+from linegroup.training import downloads, mlflow_access, noting, registry, tracking
 from linegroup.training.artifact import Artifact, save_artifact
 from linegroup.training.code_version import git_commit
 from linegroup.training.loop import TrainResult
@@ -367,6 +369,17 @@ def test_jobs_that_train_nothing_leave_runs(where, tmp_path, make_shard_folder, 
     assert "hunter2" not in caplog.text
 
 
+def test_what_was_downloaded_goes_when_it_was_read(where, tmp_path, monkeypatch):
+    run_id, made = run_with_model(where, tmp_path)
+    with monkeypatch.context() as patch:
+        # As of a server elsewhere: what lies on this disk is not copied.
+        patch.setattr(downloads, "urlsplit", lambda _source: SimpleNamespace(scheme="mlflow-artifacts"))
+        assert load_model(run_id).info.version == made.version
+        assert not list(Path(downloads._downloads()).rglob("artifact.json"))
+    assert load_model(str(made.path)).info.version == made.version
+    assert made.path.is_dir()
+
+
 def test_runs_of_another_server_are_left_alone(where, tmp_path):
     """Neither one that `run.json` does not speak of, nor any with tracking switched off."""
     lost = tracking.start_tracker(where, tmp_path / "lost", CONFIG, {})
@@ -389,6 +402,7 @@ def test_runs_of_another_server_are_left_alone(where, tmp_path):
         ("postgresql://host/mlflow?user=ada&password=pw", "postgresql://host/mlflow?user=ada&password=***"),
         ("mysql+pymysql://ada:1234/pw@host/mlflow", "mysql+pymysql://host/mlflow"),
         ("https://host/api?token=pw", "https://host/api?token=***"),
+        ("postgresql://ada:pw@host/mlflow?user=a@b", "postgresql://host/mlflow?user=a@b"),
     ],
 )
 def test_addresses_are_kept_without_passwords(tmp_path, uri, shown):

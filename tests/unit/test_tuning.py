@@ -402,6 +402,9 @@ def test_models_of_others_stay(shards, model, tmp_path, monkeypatch):
     (out / "search.json").write_text("{}")
     with pytest.raises(UserError, match="no tuning has made"):
         tune_grouping(str(model), shards, out, one)
+    (out / "search.json").rename(out / "checkpoints")
+    with pytest.raises(UserError, match="no tuning has made"):
+        tune_grouping(str(model), shards, out, one)
     assert load_artifact(out / "artifact").version == second.version
 
 

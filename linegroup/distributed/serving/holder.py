@@ -55,6 +55,7 @@ class ModelHolder:
         self._changing = threading.Lock()
         self._current: Loaded | None = None
         self._choice: Mapping[str, Any] = {}
+        """Of the model that serves: its alias is followed, whatever was refused since."""
         self._tried: str | None = None
         """Version of the alias when a model was last loaded or refused."""
         self._again = math.inf
@@ -85,8 +86,7 @@ class ModelHolder:
             Exception: it is bad, and there is none before.
         """
         with self._changing:
-            self._choice = dict(choice)
-            return self._change(self._ask())
+            return self._change(dict(choice))
 
     def follow(self) -> bool:
         """Load anew where the alias means another version than when a model was last loaded, or refused.
@@ -99,13 +99,13 @@ class ModelHolder:
         with self._changing:
             if self._current is None:
                 return False
-            version = self._ask()
+            version = self._ask(self._choice)
             due = self._tried is not None and time.monotonic() >= self._again
-            return version is not None and (version != self._tried or due) and self._change(version)
+            return version is not None and (version != self._tried or due) and self._change(self._choice)
 
-    def _ask(self) -> str | None:
+    def _ask(self, choice: Mapping[str, Any]) -> str | None:
         """The version that the alias means now; None where the choice has no alias, or nobody knows."""
-        reference = self._choice.get("model_uri")
+        reference = choice.get("model_uri")
         try:
             version = self._meant(reference) if isinstance(reference, str) else None
         # Whatever the registry's client lets through: where it is the model that is missing, loading it says so.
@@ -117,21 +117,24 @@ class ModelHolder:
         self._reachable = True
         return version
 
-    def _change(self, version: str | None) -> bool:
-        self._tried, self._again = version, math.inf
+    def _change(self, choice: Mapping[str, Any]) -> bool:
+        version = self._ask(choice)
         try:
-            loaded = self._load(ModelChoice.model_validate(self._choice).model_uri)
+            loaded = self._load(ModelChoice.model_validate(choice).model_uri)
             try_out(loaded.predictor)
         except Exception as error:
             if self._current is None:
                 raise
-            self._again = time.monotonic() + RETRY_S
+            if choice == self._choice:
+                self._tried, self._again = version, time.monotonic() + RETRY_S
             serving = self._current.info.version
-            told = {"choice": dict(self._choice), "reason": str(error), "serving": serving}
+            told = {"choice": dict(choice), "reason": str(error), "serving": serving}
             _log.error("model refused, the one before serves on", extra=told)
             return False
-        self._current = loaded
-        told = {"choice": dict(self._choice), "model": loaded.info.name, "version": loaded.info.version}
+        self._current, self._choice, self._again = loaded, choice, math.inf
+        # Where the alias has moved meanwhile, nobody knows which of the two was loaded.
+        self._tried = version if version is not None and self._ask(choice) == version else None
+        told = {"choice": dict(choice), "model": loaded.info.name, "version": loaded.info.version}
         _log.info("model serves", extra=told)
         return True
 
