@@ -37,10 +37,12 @@ def serve(
     settings = ServiceSettings.read(**{name: value for name, value in given.items() if value is not None})
     from linegroup.distributed.serving.arguments import ServiceArguments
     from linegroup.distributed.serving.local import serving, wait_for_end
+    from linegroup.serving.loading import check_reference
 
     arguments = ServiceArguments(
         embedder_cpus=max(1, (os.cpu_count() or 1) // embedders), max_embedders=embedders, max_clusterers=clusterers
     )
+    check_reference(settings.model_reference)
     note("Starting; the first time it takes minutes, while loops are compiled.")
     with serving(arguments, settings, host, port) as address:
         note(f"Serving at {address} (page: {address}, API: {address}docs). Ctrl-C stops it.")

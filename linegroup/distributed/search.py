@@ -51,6 +51,7 @@ class Search:
 
     Attributes:
         trials: All trainings in order; `spent` is percent of the length, `note` the reason of a failure.
+        folders: Theirs in `trials`, in the same order; in MLflow a training is called after it.
         best: The number of the best.
         artifact: The model: the best network, its grouping tuned once more.
         tuned: That tuning, on the charts it saw.
@@ -59,6 +60,7 @@ class Search:
     """
 
     trials: tuple[Trial, ...]
+    folders: tuple[str, ...]
     best: int
     artifact: Path
     tuned: Improvement
@@ -84,7 +86,7 @@ def search_method(plan: SearchPlan) -> Search:
     Raises:
         UserError: every training failed (the first reason is given), or another process searches there.
     """
-    with locked(plan.out):
+    with locked(plan.out, kind="a search"):
         return _search(plan)
 
 
@@ -146,7 +148,9 @@ def _finish(plan: SearchPlan, trials: list[Trial], names: list[str], tracker: Tr
     assert val is not None
     tuning = tune_into(out, str(model), val, final, space=plan.grouping)
     write_text(out / BEST, recipe(tuning.artifact.config.model_copy(update={"grouping": tuning.artifact.grouping})))
-    search = Search(tuple(trials), best.number, tuning.artifact.path, tuning.tuned, tuning.held, tracker.run_id)
+    search = Search(
+        tuple(trials), tuple(names), best.number, tuning.artifact.path, tuning.tuned, tuning.held, tracker.run_id
+    )
     text = json.dumps(search.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(out / REPORT, text + "\n")
     _report(tracker, plan, search, tuning.artifact)

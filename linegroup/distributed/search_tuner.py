@@ -155,8 +155,19 @@ class Notes(tune.Callback):
     def __init__(self, total: int, deaths: int) -> None:
         self._total = total
         self._deaths = deaths
+        self._begun = False
         self._done = 0
         self._best = -math.inf
+
+    def on_step_begin(self, **info: Any) -> None:  # type: ignore[override]
+        """A search that goes on has some behind it."""
+        if not self._begun:
+            self._begun = True
+            over = [trial for trial in info["trials"] if trial.status in (Trial.TERMINATED, Trial.ERROR)]
+            self._done = len(over)
+            self._best = max([(t.last_result or {}).get("objective", -math.inf) for t in over], default=-math.inf)
+            if over:
+                logger.info("%d of %d trainings are over already (best %.3f)", self._done, self._total, self._best)
 
     def on_trial_complete(self, **info: Any) -> None:  # type: ignore[override]  # Tune gives all by name
         """One has come to its end, or was stopped."""
@@ -164,7 +175,7 @@ class Notes(tune.Callback):
         result = info["trial"].last_result or {}
         self._best = max(self._best, result.get("objective", -math.inf))
         logger.info(
-            "Training %d of %d: %.3f after %d %% (best %.3f)",
+            "%d of %d trainings are over, this one with %.3f after %d %% (best %.3f)",
             self._done,
             self._total,
             result.get("objective", math.nan),
@@ -188,4 +199,5 @@ class Notes(tune.Callback):
     def on_trial_error(self, **info: Any) -> None:  # type: ignore[override]
         """One has failed for good."""
         self._done += 1
-        logger.warning("Training %d of %d failed: %s", self._done, self._total, info["trial"].trial_id)
+        trial = info["trial"].trial_id
+        logger.warning("%d of %d trainings are over, this one has failed: %s", self._done, self._total, trial)

@@ -39,6 +39,7 @@ from linegroup.training.checkpoint import BEST, LAST
 from linegroup.training.loop import (
     ARTIFACT,
     CHECKPOINTS,
+    KIND,
     TrainResult,
     prepare_run,
     run_length,
@@ -87,7 +88,7 @@ def train_distributed(config: Config, *, bar: bool | None = None) -> TrainResult
     if config.ray.num_workers == 0:
         return train_local(config, bar=bar)
     config = config.model_copy(update={"ray": config.ray.model_copy(update={"use_gpu": wants_gpu(config)})})
-    with locked(Path(config.training.out).absolute()):
+    with locked(Path(config.training.out).absolute(), kind=KIND):
         return _train(config, bar)
 
 

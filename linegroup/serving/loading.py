@@ -70,6 +70,21 @@ def load_model(
     return _loaded(predictor, artifact.metrics)
 
 
+def check_reference(reference: str | None, tracking: TrackingConfig | None = None) -> None:
+    """Look for a model and at its files, without the network: what is missing is said before anything starts.
+
+    Raises:
+        UserError: as `load_model`, but for the size of the embedding.
+    """
+    if reference in (None, NO_MODEL) or Path(str(reference)).is_file():
+        return
+    found = resolve_model(str(reference), tracking or TrackingConfig())
+    try:
+        load_artifact(found)
+    finally:
+        discard(found)
+
+
 def _loaded(predictor: Predictor, metrics: dict[str, float]) -> Loaded:
     return Loaded(
         predictor,

@@ -60,7 +60,7 @@ class ServiceSettings(BaseSettings):
         ge=0,
         le=86_400,
         allow_inf_nan=False,
-        description="How often is looked where the alias in MODEL_URI points; 0: at the start only.",
+        description="How often one looks where the alias in MODEL_URI points; 0: at the start only.",
     )
     model_device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     model_checkpoint_path: str | None = Field(

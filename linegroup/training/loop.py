@@ -57,6 +57,8 @@ from linegroup.training.validation import merit, shown_scores, validate
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS, ARTIFACT = "checkpoints", "artifact"
+KIND = "a training"
+"""What `training.out` is a folder of."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def train_local(config: Config, *, bar: bool | None = None) -> TrainResult:
     Raises:
         UserError: data missing or empty, `out` used by another run, device not there, or batches that stay bad.
     """
-    with locked(Path(config.training.out).absolute()):
+    with locked(Path(config.training.out).absolute(), kind=KIND):
         config = prepare_run(config)
         device = choose_device(config.training.device)
         with tracked(config) as tracker:

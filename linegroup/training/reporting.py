@@ -152,22 +152,29 @@ def progress_bar(wanted: bool | None) -> Progress:
 
 @contextmanager
 def follow(out: Path, total: int, *, bar: bool | None = None) -> Iterator[None]:
-    """A progress bar of a run that goes on in other processes, by its `metrics.jsonl`; `bar` as in `progress_bar`."""
+    """A progress bar of a run that goes on in other processes, by its `metrics.jsonl`; `bar` as in `progress_bar`.
+
+    Without one, a line in the log every half minute, and one for each validation.
+    """
     shown = progress_bar(bar)
-    if shown.disable:
-        yield
-        return
     stopped = threading.Event()
     task = shown.add_task("Training", total=total, note="starting")
 
     def work() -> None:
-        at = 0
+        at, said = 0, time.monotonic()
         while not stopped.wait(0.5):
             at, row = _last_row(out / METRICS_FILE, at)
             if row and row.get("train_total") is not None:
                 shown.update(task, completed=row["step"], note=f"loss {row['train_total']:.3f}")
+                if shown.disable and time.monotonic() - said > _LINE_SECONDS:
+                    said = time.monotonic()
+                    logger.info("Step %d of %d, loss %.4f", row["step"], total, row["train_total"])
             elif row and "val_ari" in row:
-                shown.console.print(f"Epoch {row['epoch']:g}: val_ari {row['val_ari']:.3f}", highlight=False)
+                line = f"Epoch {row['epoch']:g}: val_ari {row['val_ari']:.3f}"
+                if shown.disable:
+                    logger.info("%s", line)
+                else:
+                    shown.console.print(line, highlight=False)
 
     with shown:
         thread = threading.Thread(target=work, name="linegroup-follow", daemon=True)

@@ -129,7 +129,7 @@ def tune_grouping(
             made, or another job writes there.
         OSError: a file cannot be written.
     """
-    with locked(out):
+    with locked(out, kind="a tuning"):
         _check_out(out)
         return tune_into(
             out,

@@ -12,7 +12,9 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from linegroup.cli import app
 from linegroup.config import Config, GroupingConfig, ModelConfig
 from linegroup.model import LineModel
 from linegroup.testing import png, two_crossing_lines
@@ -58,6 +60,15 @@ def test_taken_port_is_named(tmp_path, monkeypatch):
         done = run("--no-auth", "--port", str(port))
     assert done.returncode == 2
     assert str(port) in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("model", ["models:/linegroup@nobody", "nowhere"])
+def test_a_model_that_is_not_there_is_said_before_anything_starts(model, mlflow_here, monkeypatch):
+    monkeypatch.setattr("linegroup.distributed.serving.local.serving", None)
+    refused = CliRunner().invoke(app, ["serve", "--no-auth", "--model", model])
+    assert refused.exit_code == 2
+    assert model.removeprefix("models:/").removesuffix("@nobody") in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.ray

@@ -327,6 +327,20 @@ def test_one_training_at_a_time_in_a_folder(shards, tmp_path):
     assert train_local(configured(shards, tmp_path)).steps > 0
 
 
+def test_folders_of_others_are_left_alone(shards, tmp_path):
+    """That of a search, say: its winner lies where the model of a training would."""
+    with locked(tmp_path, kind="a search"):
+        (tmp_path / "artifact").mkdir()
+    with pytest.raises(UserError, match="is the folder of a search"):
+        train_local(configured(shards, tmp_path))
+    assert not list((tmp_path / "artifact").iterdir())
+    (tmp_path / "artifact").rmdir()
+    # Nothing is in it any more.
+    assert train_local(configured(shards, tmp_path)).steps > 0
+    with pytest.raises(UserError, match="is the folder of a training"), locked(tmp_path, kind="a search"):
+        pass
+
+
 def test_a_mistake_leaves_no_folder(tmp_path):
     with pytest.raises(UserError, match="no shard folder"):
         train_local(configured(tmp_path / "none", tmp_path / "new" / "run"))
