@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from linegroup.config import Config, TrackingConfig, flat
+from linegroup.files import remove_temporaries
 from linegroup.training import run_file
 from linegroup.training.artifact import Artifact
 from linegroup.training.code_version import git_commit
@@ -158,6 +159,7 @@ def start_tracker(config: TrackingConfig, out: Path, logged: Config, tags: Mappi
     if not config.enabled:
         return Tracker()
     uri = tracking_uri(config)
+    remove_temporaries(out, run_file.RUN_FILE)
     run_id = run_file.run_of(out, uri)
     if run_id is None:
         with explained(uri, "switch tracking off (tracking.enabled=false)"):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from linegroup import files
 from linegroup.cli import app
 from linegroup.config import GroupingConfig, TrackingConfig, load_config
 from linegroup.errors import UserError
@@ -313,6 +314,25 @@ def test_killed_while_the_run_was_made(where, tmp_path, monkeypatch, broken):
     assert run.info.status == "FINISHED"
     assert (run.data.params["model.width"], run.data.params["training.epochs"]) == ("4", "10")
     assert (Path(run.info.artifact_uri.removeprefix("file://")) / "config.json").exists()
+
+
+def test_what_a_kill_left_of_the_note_of_a_run_goes(where, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*_given, **_named):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        # As a process that ends there: nothing is cleared away.
+        patch.setattr(files, "_rename", die)
+        patch.setattr(Path, "unlink", die)
+        with pytest.raises(Killed):
+            tracking.start_tracker(where, tmp_path / "out", CONFIG, {})
+    (left,) = (tmp_path / "out").iterdir()
+    assert left.name.startswith(".run.json.")
+    tracking.start_tracker(where, tmp_path / "out", CONFIG, {}).close()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
 
 
 def test_a_run_goes_on_with_other_settings(where, tmp_path, caplog):
