@@ -30,8 +30,8 @@ def locked(out: Path, lock: Path | None = None, *, kind: str = "") -> Iterator[N
         UserError: another process holds it, or the folder is of another kind.
         OSError: the folder cannot be written.
     """
-    made = [folder for folder in (out, *out.parents) if not folder.exists()] if lock is None else []
-    lock = lock or out / _LOCK
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    own, lock = lock is None, lock or out / _LOCK
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as stream:
         try:
@@ -45,7 +45,8 @@ def locked(out: Path, lock: Path | None = None, *, kind: str = "") -> Iterator[N
                 _claim(stream, out, lock, kind)
             yield
         except UserError:
-            _leave_no_empty_folder(lock, made)
+            if own:
+                _leave_nothing(lock, made)
             raise
 
 
@@ -60,9 +61,9 @@ def _claim(stream: IO[str], out: Path, lock: Path, kind: str) -> None:
     stream.flush()
 
 
-def _leave_no_empty_folder(lock: Path, made: list[Path]) -> None:
-    """Remove folders made for the lock alone, the innermost first."""
-    if made and all(path == lock for path in lock.parent.iterdir()):
+def _leave_nothing(lock: Path, made: list[Path]) -> None:
+    """Remove a lock that is alone in its folder, and the folders that were made for it, the innermost first."""
+    if all(path == lock for path in lock.parent.iterdir()):
         lock.unlink()
         with contextlib.suppress(OSError):
             for folder in made:

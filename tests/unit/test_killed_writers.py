@@ -91,7 +91,9 @@ def save(folder: Path, seed: int) -> str:
 
 
 def hidden(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".tmp")]
+    return [
+        path for path in folder.rglob("*") if path.name != ".lock" and (path.name[0] == "." or path.suffix == ".tmp")
+    ]
 
 
 @pytest.fixture(autouse=True)
