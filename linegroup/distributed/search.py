@@ -30,7 +30,7 @@ from linegroup.training.data import data_tags
 from linegroup.training.loop import public
 from linegroup.training.tracking import Tracker, drop_run, end_run, start_tracker
 from linegroup.tuning.drawing import draw_search
-from linegroup.tuning.grouping import Improvement, tune_into
+from linegroup.tuning.grouping import Improvement, tune_grouping
 from linegroup.tuning.importance import importances, quiet_optuna
 from linegroup.tuning.judging import ARTIFACT
 from linegroup.tuning.plans import TRAININGS, SearchPlan, save_plan
@@ -146,7 +146,7 @@ def _finish(plan: SearchPlan, trials: list[Trial], names: list[str], tracker: Tr
     )
     val = plan.base.data.val
     assert val is not None
-    tuning = tune_into(out, str(model), val, final, space=plan.grouping)
+    tuning = tune_grouping(str(model), val, out, final, space=plan.grouping, owned=True)
     write_text(out / BEST, recipe(tuning.artifact.config.model_copy(update={"grouping": tuning.artifact.grouping})))
     search = Search(
         tuple(trials), tuple(names), best.number, tuning.artifact.path, tuning.tuned, tuning.held, tracker.run_id

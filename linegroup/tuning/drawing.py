@@ -30,9 +30,10 @@ def draw_search(space: Space, trials: Sequence[Trial], best: Trial, title: str, 
         shares: Importance of each parameter, as `importances` has it.
     """
     used = [p for p in space.parameters if len(p.choices) != 1 and any(p.name in t.values for t in trials)]
-    figure = Figure((max(8.0, 1.1 * len(used) + 2), 9), dpi=100, layout="constrained")
+    bars = 3.6 if shares else 0.6  # inches
+    figure = Figure((max(8.0, 1.1 * len(used) + 2), 5.4 + bars), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, height_ratios=[3, 2])
+    above, below = figure.subplots(2, 1, height_ratios=[5.4, bars])
     _parallel(above, used, trials, best, title)
     _bars(below, shares)
     stream = io.BytesIO()

@@ -25,6 +25,7 @@ from linegroup.plans import spread
 from linegroup.predict import NO_MODEL, Predictor, change_grouping
 from linegroup.shards import ShardSet, category_name
 from linegroup.training.artifact import CONFIG, WEIGHTS, Artifact, load_artifact, recover, save_artifact
+from linegroup.training.loop import CHECKPOINTS
 from linegroup.training.registry import resolve_model
 from linegroup.tuning.charts import MapFolder, split_groups
 from linegroup.tuning.decoder import METHOD, Found, Progress, search_grouping
@@ -103,6 +104,7 @@ def tune_grouping(
     overrides: Sequence[str] = (),
     device: str = "auto",
     maps: Path | None = None,
+    owned: bool = False,
     progress: Progress = lambda _done, _total: None,
     map_progress: Progress = lambda _done, _total: None,
 ) -> Tuning:
@@ -121,6 +123,7 @@ def tune_grouping(
         overrides: `grouping.key=value`: where the search begins; `data.key=value`: how the truth is drawn.
         device: Where the network runs.
         maps: Keep the network's answers here for another time; None: in a temporary folder.
+        owned: The caller holds the folder's lock, and whatever model is in it makes way.
         progress: Told how many trials are done.
         map_progress: Told how many charts the network has seen.
 
@@ -129,94 +132,66 @@ def tune_grouping(
             made, or another job writes there.
         OSError: a file cannot be written.
     """
+    with contextlib.nullcontext() if owned else _claimed(out):
+        settings = settings or DecoderSettings()
+        if model == NO_MODEL:
+            raise UserError("There is nothing to tune without a model: the settings are stored with one.")
+        artifact = load_artifact(resolve_model(model))
+        target = (out / ARTIFACT).absolute()
+        if target.resolve() == artifact.path.resolve():
+            raise UserError(f"{target} is the model that is to be tuned, and it stays: name another --out.")
+        recover(target)
+        remove_temporaries(out, TRIALS, REPORT, PICTURE)
+        shards = ShardSet(data, split)
+        config, drawing = _configured(artifact, overrides, shards)
+        space = space or _space(settings)
+        chosen = spread(len(shards), settings.charts)
+        groups = [shards.groups[i] for i in chosen]
+        tuned, held = split_groups(groups, settings.holdout, settings.seed)
+        with _scorer(artifact, shards, chosen, drawing, settings, device, maps, map_progress) as scorer:
+            found = search_grouping(
+                config,
+                space,
+                scorer,
+                tuned,
+                trials=settings.trials,
+                groups=[groups[i] for i in tuned],
+                objective=settings.objective,
+                seed=settings.seed,
+                patience=settings.patience,
+                caution=settings.caution,
+                progress=progress,
+            )
+            tried = space.of_heads(config.model.heads)
+            shares = importances(tried, found.trials)  # changes what all of the process has set: not in a thread
+            # The picture takes seconds, in which the processes score.
+            with ThreadPoolExecutor(1) as beside:
+                picture = beside.submit(draw_search, tried, found.trials, found.best, settings.objective, shares)
+                gains = [_gain(scorer, config, found, part, groups, settings) for part in (tuned, held) if part]
+        measured = gains[-1]
+        metrics = {
+            **{name: value for name, value in artifact.metrics.items() if name.removeprefix("val_") not in METRICS},
+            **{f"val_{name}": value for name, value in measured.after.items()},
+            "val_charts": float(measured.charts),
+        }
+        write_text(out / TRIALS, trials_csv(found.trials))
+        write_bytes(out / PICTURE, picture.result())
+        made = save_artifact(target, artifact.build(), artifact.config, found.grouping, metrics, data=artifact.data)
+        old, new = config.grouping.model_dump(mode="json"), found.grouping.model_dump(mode="json")
+        changed = {key: (old[key], new[key]) for key in old if old[key] != new[key]}
+        tuning = Tuning(found, gains[0], gains[1] if held else None, changed, made)
+        write_text(out / REPORT, json.dumps(tuning.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return tuning
+
+
+@contextlib.contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """The folder for one tuning; that of a training or a search is refused: nobody would miss its model at once."""
     with locked(out, kind="a tuning"):
-        _check_out(out)
-        return tune_into(
-            out,
-            model,
-            data,
-            settings,
-            split=split,
-            space=space,
-            overrides=overrides,
-            device=device,
-            maps=maps,
-            progress=progress,
-            map_progress=map_progress,
-        )
-
-
-def tune_into(
-    out: Path,
-    model: str,
-    data: str | Path,
-    settings: DecoderSettings | None = None,
-    *,
-    split: str = "val",
-    space: Space | None = None,
-    overrides: Sequence[str] = (),
-    device: str = "auto",
-    maps: Path | None = None,
-    progress: Progress = lambda _done, _total: None,
-    map_progress: Progress = lambda _done, _total: None,
-) -> Tuning:
-    """`tune_grouping` for one whose folder it is: whatever model is in `out` makes way for the new one."""
-    settings = settings or DecoderSettings()
-    if model == NO_MODEL:
-        raise UserError("There is nothing to tune without a model: the settings are stored with one.")
-    artifact = load_artifact(resolve_model(model))
-    target = (out / ARTIFACT).absolute()
-    if target.resolve() == artifact.path.resolve():
-        raise UserError(f"{target} is the model that is to be tuned, and it stays: name another --out.")
-    recover(target)
-    remove_temporaries(out, TRIALS, REPORT, PICTURE)
-    shards = ShardSet(data, split)
-    config, drawing = _configured(artifact, overrides, shards)
-    space = space or _space(settings)
-    chosen = spread(len(shards), settings.charts)
-    groups = [shards.groups[i] for i in chosen]
-    tuned, held = split_groups(groups, settings.holdout, settings.seed)
-    with _scorer(artifact, shards, chosen, drawing, settings, device, maps, map_progress) as scorer:
-        found = search_grouping(
-            config,
-            space,
-            scorer,
-            tuned,
-            trials=settings.trials,
-            groups=[groups[i] for i in tuned],
-            objective=settings.objective,
-            seed=settings.seed,
-            patience=settings.patience,
-            caution=settings.caution,
-            progress=progress,
-        )
-        tried = space.of_heads(config.model.heads)
-        shares = importances(tried, found.trials)  # changes what all of the process has set: not in a thread
-        # The picture takes seconds, in which the processes score.
-        with ThreadPoolExecutor(1) as beside:
-            picture = beside.submit(draw_search, tried, found.trials, found.best, settings.objective, shares)
-            gains = [_gain(scorer, config, found, part, groups, settings) for part in (tuned, held) if part]
-    measured = gains[-1]
-    metrics = {
-        **{name: value for name, value in artifact.metrics.items() if name.removeprefix("val_") not in METRICS},
-        **{f"val_{name}": value for name, value in measured.after.items()},
-        "val_charts": float(measured.charts),
-    }
-    write_text(out / TRIALS, trials_csv(found.trials))
-    write_bytes(out / PICTURE, picture.result())
-    made = save_artifact(target, artifact.build(), artifact.config, found.grouping, metrics, data=artifact.data)
-    old, new = config.grouping.model_dump(mode="json"), found.grouping.model_dump(mode="json")
-    changed = {key: (old[key], new[key]) for key in old if old[key] != new[key]}
-    tuning = Tuning(found, gains[0], gains[1] if held else None, changed, made)
-    write_text(out / REPORT, json.dumps(tuning.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    return tuning
-
-
-def _check_out(out: Path) -> None:
-    """Refuse a folder whose model is that of a training or a search: nobody would miss it until it is gone."""
-    made_by_us = (out / TRIALS).exists() and not any((out / other).exists() for other in (PLAN, "checkpoints"))
-    if (out / ARTIFACT).exists() and not made_by_us:
-        raise UserError(f"{out} holds a model that no tuning has made, and it stays: name another --out.")
+        made_by_us = (out / TRIALS).exists() and not any((out / other).exists() for other in (PLAN, CHECKPOINTS))
+        if (out / ARTIFACT).exists() and not made_by_us:
+            raise UserError(f"{out} holds a model that no tuning has made, and it stays: name another --out.")
+        yield
 
 
 def _configured(artifact: Artifact, overrides: Sequence[str], shards: ShardSet) -> tuple[Config, DataConfig]:

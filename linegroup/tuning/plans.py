@@ -15,7 +15,7 @@ from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_text
 from linegroup.plans import STREAM_EPOCH
 from linegroup.training.data import validation_set
-from linegroup.training.loop import prepare_run, public, run_length, steps_between_saves
+from linegroup.training.loop import ARTIFACT, prepare_run, public, run_length, steps_between_saves
 from linegroup.tuning.objective import OBJECTIVES
 from linegroup.tuning.settings import SearchSettings
 from linegroup.tuning.spaces import Space, change, load_space
@@ -28,7 +28,6 @@ TRAININGS = "trials"
 
 PLAN = "search.json"
 """In `search.out`: what it is a search of."""
-
 
 _UNJUDGED = {"eval_every": 10**9, "pictures": 0, "val_limit": 1}
 """Settings of the loop where a judge does what they are about."""
@@ -158,7 +157,7 @@ def _warn_of_few_checkpoints(base: Config) -> None:
 def _check_same(plan: SearchPlan) -> None:
     path = plan.out / PLAN
     if not path.exists():
-        if (plan.out / "artifact").exists():
+        if (plan.out / ARTIFACT).exists():
             raise UserError(f"{plan.out} holds a model that no search has made, and it stays: name another search.out.")
         return
     try:

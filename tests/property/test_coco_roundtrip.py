@@ -68,7 +68,7 @@ def sample_sets(draw):
     ]
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(sample_sets())
 def test_round_trip(samples):
     with tempfile.TemporaryDirectory() as folder:
