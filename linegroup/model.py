@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +28,9 @@ LARGEST = 3_000_000
 
 TILE = 1024
 """Side of the pieces of larger ones, about."""
+
+AGAIN = frozenset({"foreground"})
+"""Heads that are asked in other sizes, too."""
 
 
 class _Tile(NamedTuple):
@@ -73,15 +76,18 @@ class LineModel(nn.Module):
         self.needs: frozenset[str] = frozenset().union(*(head.needs for head in heads.values()))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, image: Tensor, inside: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, image: Tensor, inside: Tensor | None = None, heads: Collection[str] | None = None
+    ) -> dict[str, Tensor]:
         """Prediction `(B, C, H, W)` of each head, by its name.
 
         Args:
             image: `(B, 3, H, W)` in [0, 1], RGB; any size.
             inside: `(B, H, W)` bool, False where the batch is padded; None: nothing is padded.
+            heads: Names of those that are asked; None: all.
         """
         features = self.backbone(image.contiguous(memory_format=torch.channels_last), inside)
-        return {name: head(features) for name, head in self.heads.items()}
+        return {name: head(features) for name, head in self.heads.items() if heads is None or name in heads}
 
     def loss(
         self, prediction: Mapping[str, Tensor], targets: Mapping[str, Tensor], inside: Tensor | None = None
@@ -118,21 +124,23 @@ class LineModel(nn.Module):
         """
         check_picture(pixels)
         found = self._maps(pixels, check)
-        others = [self._maps(smaller(pixels, scale), check).foreground for scale in self._scales]
+        others = [self._maps(smaller(pixels, scale), check, AGAIN).foreground for scale in self._scales]
         return replace(found, foreground=agreed(found.foreground, others))
 
-    def _maps(self, pixels: NDArray[np.uint8], check: Callable[[], None] | None) -> Maps:
-        """Of a picture in one size; see `maps`."""
+    def _maps(
+        self, pixels: NDArray[np.uint8], check: Callable[[], None] | None, heads: Collection[str] | None = None
+    ) -> Maps:
+        """Of a picture in one size, by some heads or all (None); see `maps`."""
         height, width = pixels.shape[:2]
         if self.config.coordinates or height * width <= LARGEST:
-            return self._maps_of([pixels])[0]
+            return self._maps_of([pixels], heads)[0]
         pixels = self._shown(pixels[None])[0]
 
         def tiles() -> Iterator[tuple[_Tile, dict[str, NDArray[np.float32]]]]:
             for tile in self._tiles(height, width):
                 if check is not None:
                     check()
-                yield tile, self._decoded([pixels[tile.seen]])[0]
+                yield tile, self._decoded([pixels[tile.seen]], heads)[0]
 
         with evaluating(self), torch.inference_mode():
             return Maps(**_joined(tiles(), (height, width)))
@@ -150,26 +158,31 @@ class LineModel(nn.Module):
         for pixels in pictures:
             check_picture(pixels)
         found = self._maps_of(pictures)
-        others = [self._maps_of([smaller(p, scale) for p in pictures]) for scale in self._scales]
+        others = [self._maps_of([smaller(p, scale) for p in pictures], AGAIN) for scale in self._scales]
         return [
             replace(maps, foreground=agreed(maps.foreground, [other[i].foreground for other in others]))
             for i, maps in enumerate(found)
         ]
 
-    def _maps_of(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Maps]:
-        """Of pictures in one size each; see `maps_of`."""
+    def _maps_of(self, pictures: Sequence[NDArray[np.uint8]], heads: Collection[str] | None = None) -> list[Maps]:
+        """Of pictures in one size each, by some heads or all (None); see `maps_of`."""
+        shown = [self._shown(pixels[None])[0] for pixels in pictures]
         with evaluating(self), torch.inference_mode():
-            return [Maps(**found) for found in self._decoded([self._shown(pixels[None])[0] for pixels in pictures])]
+            return [Maps(**found) for found in self._decoded(shown, heads)]
 
-    def _decoded(self, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[np.float32]]]:
+    def _decoded(
+        self, pictures: Sequence[NDArray[np.uint8]], heads: Collection[str] | None
+    ) -> list[dict[str, NDArray[np.float32]]]:
         """The maps of each picture by name, as `Maps` takes them."""
         batch, inside = _stacked(pictures)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
-            prediction = self(image_tensor(batch, self.device), None if inside is None else inside.to(self.device))
+            masked = None if inside is None else inside.to(self.device)
+            prediction = self(image_tensor(batch, self.device), masked, heads)
         size = batch.shape[1:3]
         found = {"embedding": torch.zeros(len(batch), 0, *size), "foreground": torch.ones(len(batch), *size)}
         for name, head in self._heads():
-            found |= head.decode(prediction[name].float())
+            if name in prediction:
+                found |= head.decode(prediction[name].float())
         values = {name: value.cpu().numpy() for name, value in found.items()}
         return [
             {

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linegroup.backbones.base import Backbone
-from linegroup.backbones.blocks import ConvBlock, clear, kaiming
+from linegroup.backbones.blocks import ConvBlock, Edges, Mask, clear, kaiming
 from linegroup.config import ModelConfig
 from linegroup.geometry import coord_grid
 
@@ -51,7 +51,8 @@ class SmallUNet(Backbone):
         x = self._with_coordinates(image) if self.coordinates else image
         masks = self._masks(image, inside, pad)
         x = F.pad(x, pad) if any(pad) else x
-        x = x if masks[0] is None else clear(x, masks[0][:, :1])
+        if isinstance(masks[0], Tensor):  # our own padding is 0 already
+            x = clear(x, masks[0][:, :1])
         skips = []
         for block, mask in zip(self.encoder, masks, strict=False):
             x = block(x, mask)
@@ -70,13 +71,18 @@ class SmallUNet(Backbone):
         joined = torch.cat([image, planes], dim=1)
         return joined.contiguous(memory_format=_format_of(image))
 
-    def _masks(self, image: Tensor, inside: Tensor | None, pad: tuple[int, ...]) -> list[Tensor | None]:
+    def _masks(self, image: Tensor, inside: Tensor | None, pad: tuple[int, ...]) -> list[Mask]:
         """Mask `(B, C, H / 2**i, W / 2**i)` of each level i, a cell being inside when any pixel of it is."""
         if not any(pad) and (inside is None or bool(inside.all())):
             return [None] * (len(self.encoder) + 1)
+        if inside is None and not self.training and not torch.is_grad_enabled():
+            edges = [Edges(*image.shape[-2:])]
+            for _ in self.encoder:
+                edges.append(edges[-1].halved())
+            return list(edges)
         mask = image.new_ones(len(image), *image.shape[-2:]) if inside is None else inside
         mask = F.pad(mask.to(_compute_type(image)), pad)[:, None]
-        masks: list[Tensor | None] = []
+        masks: list[Mask] = []
         for level, block in enumerate((*self.encoder, self.bottleneck)):
             mask = F.max_pool2d(mask, 2) if level else mask
             # Spread over the channels once: elementwise kernels are several times faster without broadcasting.
