@@ -6,7 +6,7 @@ import ctypes
 import functools
 import platform
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of glibc's `mallopt`."""
 
 KEPT = 1 << 30
@@ -19,7 +19,8 @@ def keep_freed_memory() -> bool:
 
     glibc gives each array above 32 MB back as soon as it is freed, and the system clears each page of the next one. The
     layers of a network on a picture of a megapixel are such arrays: page faults then take as long as the network.
-    The peak of the memory stays what it was; what was needed once is kept until the process ends.
+    The peak of the memory stays what it was; what was needed once is kept until the process ends. Threads that begin
+    from now on share one heap: the others hold no piece above 64 MB, and would give large arrays back all the same.
 
     Returns:
         Whether it was done; False where the C library is another one, or refuses.
@@ -30,5 +31,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    # Both: setting one ends glibc's own way of adapting the other.
-    return all([mallopt(_MMAP_THRESHOLD, KEPT) == 1, mallopt(_TRIM_THRESHOLD, KEPT) == 1])
+    # The first two: setting one ends glibc's own way of adapting the other.
+    return all(mallopt(*change) == 1 for change in ((_MMAP_THRESHOLD, KEPT), (_TRIM_THRESHOLD, KEPT), (_ARENA_MAX, 1)))

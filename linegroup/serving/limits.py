@@ -21,10 +21,10 @@ MOST_POINTS: Mapping[str, int] = MappingProxyType(
     {
         "dbscan": 120_000,
         "margin": 120_000,
-        "hdbscan": 40_000,
+        "hdbscan": 30_000,
         "colour": 120_000,
         "kmeans": 400_000,
-        "gmm": 400_000,
+        "gmm": 100_000,
         "sklearn_dbscan": 3_000,
         "hdbscan_library": 3_000,
     }

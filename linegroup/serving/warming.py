@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.grouping import GROUPERS
 from linegroup.images import encode_png
 from linegroup.predict import Predictor
+from linegroup.serving.limits import FOLLOWS_STROKES
 from linegroup.serving.work import Order, answer, embed
-
-_SIZE = (96, 128)
 
 
 def warm_up(predictor: Predictor, methods: Iterable[str] | None = None) -> None:
-    """Do a small chart in every way; with cold caches of compiled code this takes minutes.
+    """Do small charts in every way; with cold caches of compiled code this takes minutes.
 
     Args:
         predictor: What will serve.
@@ -28,19 +29,46 @@ def warm_up(predictor: Predictor, methods: Iterable[str] | None = None) -> None:
     chosen = list(GROUPERS if methods is None else methods)
     if predictor.model is None and methods is None:
         chosen = [predictor.grouping.method]
-    content = encode_png(_chart())
+    charts = [encode_png(pixels) for pixels in warm_charts()]
     for method in chosen:
-        parcel = embed(predictor, Order(content, overrides={"method": method}))
-        for kind in ("cluster", "lines"):
-            answer(parcel, kind, {})
+        for content in charts if method in FOLLOWS_STROKES else charts[:1]:
+            parcel = embed(predictor, Order(content, overrides={"method": method}))
+            for kind in ("cluster", "lines"):
+                answer(parcel, kind, {})
 
 
-def _chart() -> NDArray[np.uint8]:
-    """Two lines that cross, each in its colour, on white."""
-    height, width = _SIZE
-    pixels = np.full((height, width, 3), 255, dtype=np.uint8)
-    xs = np.arange(8, width - 8)
-    for row, colour in ((16 + xs // 2, (200, 30, 30)), (80 - xs // 2, (30, 60, 200))):
-        for offset in (0, 1):
-            pixels[row + offset, xs] = colour
-    return pixels
+def warm_charts() -> list[NDArray[np.uint8]]:
+    """Charts that lead through all loops, once in colours, once all black.
+
+    Solid and dashed lines of one ink that cross, marks, noise and a peak that are finer than their pen, frame and grid.
+    """
+    page = np.full((200, 280, 3), 255, dtype=np.uint8)
+    x = np.arange(30, 262)
+    noisy = 115 + np.random.default_rng(0).normal(0, 5, len(x))
+    peak = 165 - 40 * np.exp(-(((x - 150) / 2.5) ** 2))
+    drawn = []
+    for red, blue, green in (((200, 30, 30), (30, 60, 200), (30, 140, 60)), ((0, 0, 0),) * 3):
+        chart = page.copy()
+        cv2.rectangle(chart, (20, 10), (270, 180), (0, 0, 0), 1)
+        for y in (50, 95, 140):
+            cv2.line(chart, (20, y), (270, y), (225, 225, 225), 1)
+        _draw(chart, x, 60 + 20 * np.sin(x / 20), (0, 0, 0), 2)
+        for k in range(0, len(x) - 6, 11):
+            dash = x[k : k + 7]
+            _draw(chart, dash, 60 - 20 * np.sin(dash / 20), (0, 0, 0), 2)
+        _draw(chart, x, noisy, red, 3)
+        _draw(chart, x, peak, blue, 3)
+        for place in x[::9].tolist():
+            cv2.circle(chart, (place, 150 - place % 50 // 5), 2, green, -1, cv2.LINE_AA)
+        drawn.append(chart)
+    return drawn
+
+
+def _draw(
+    chart: NDArray[np.uint8],
+    x: NDArray[np.integer[Any]],
+    y: NDArray[np.floating[Any]],
+    colour: tuple[int, int, int],
+    thickness: int,
+) -> None:
+    cv2.polylines(chart, [np.stack([x, y], axis=1).astype(np.int32)], False, colour, thickness, cv2.LINE_AA)

@@ -13,8 +13,8 @@ Numbers = NDArray[np.int64]
 MOST = 1_000
 """Of more ways the order stays as it is: the work grows with the square of their number."""
 
-ROUNDS = 20
-"""So often all of them are gone through."""
+ROUNDS, EFFORT = 20, 2_000_000
+"""So often all of them are gone through; with many, less often: so many pairs of ways at most, and once in any case."""
 
 _GAIN = 1e-6
 
@@ -31,7 +31,7 @@ def shortened(ends: Points, order: Numbers, turned: NDArray[np.bool_]) -> tuple[
     """
     order, turned = order.copy(), turned.copy()
     if 2 < len(order) <= MOST:
-        for _ in range(ROUNDS):
+        for _ in range(max(1, min(ROUNDS, EFFORT // len(order) ** 2))):
             if not (_turn_stretches(ends, order, turned) | _move_ways(ends, order, turned)):
                 break
     return order, turned

@@ -346,6 +346,7 @@ def test_what_replicas_log_is_of_the_request(monkeypatch, tiny_predictor, chart_
         embedder, clusterer = Embedder.__new__(Embedder), Clusterer.__new__(Clusterer)
         embedder.gpu, embedder.holder = False, SimpleNamespace(current=SimpleNamespace(predictor=tiny_predictor))
         embedder.workshop = clusterer.workshop = Workshop(1, 60)
+        embedder.cpus = 1.0
         parcel = await embedder.embed(Order(chart_png, request_id="id-7"))
         reply = await clusterer.answer(parcel, "lines", {})
         assert CURRENT.get() == ""
@@ -353,3 +354,20 @@ def test_what_replicas_log_is_of_the_request(monkeypatch, tiny_predictor, chart_
 
     assert asyncio.run(scene()).lines
     assert seen == ["id-7", "id-7"]
+
+
+def test_pictures_at_the_same_time_share_the_cpus(monkeypatch, tiny_predictor, chart_png):
+    given, met = [], threading.Barrier(2)
+    monkeypatch.setattr(replicas, "use_cpus", given.append)
+    monkeypatch.setattr(replicas, "embed", lambda *_: met.wait(10))
+
+    async def scene():
+        embedder = Embedder.__new__(Embedder)
+        embedder.gpu, embedder.holder = False, SimpleNamespace(current=SimpleNamespace(predictor=tiny_predictor))
+        embedder.workshop, embedder.cpus = Workshop(2, 60), 4.0
+        await asyncio.gather(*(embedder.embed(Order(chart_png)) for _ in range(2)))
+        monkeypatch.setattr(replicas, "embed", lambda *_: None)
+        await embedder.embed(Order(chart_png))
+
+    asyncio.run(scene())
+    assert given[1:] == [2.0, 4.0]

@@ -213,10 +213,10 @@ def test_time_is_looked_at_between_tiles(monkeypatch, tiny_predictor):
 
     real = LineModel._decoded
 
-    def decoded(model, pictures):
+    def decoded(model, pictures, heads):
         tiles.append(1)
         now[0] += 1
-        return real(model, pictures)
+        return real(model, pictures, heads)
 
     monkeypatch.setattr(LineModel, "_decoded", decoded)
     content = encode_png(np.full((128, 128, 3), 255, dtype=np.uint8))

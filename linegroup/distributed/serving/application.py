@@ -26,6 +26,10 @@ EMBEDDER, CLUSTERER, INGRESS = "Embedder", "Clusterer", "Ingress"
 HEALTH: dict[str, float] = {"health_check_period_s": 3.0, "health_check_timeout_s": 10.0}
 """Three checks in a row must fail: a replica that hangs is replaced after about half a minute."""
 
+_ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
+"""An embedder's threads share one heap of glibc's, which keeps what is freed (`linegroup.memory`): Ray's own threads
+have made others before our first line runs, and those hand a network's large arrays back to the system each time."""
+
 _EMBEDDED, _CLUSTERED = 3, 2
 """Pictures that a replica takes on a CPU: two or one at work, and one at hand."""
 
@@ -55,7 +59,11 @@ def application(arguments: ServiceArguments, settings: ServiceSettings) -> Appli
         user_config={"model_uri": _absolute(arguments.model or settings.model_reference)},
         max_ongoing_requests=2 * arguments.batch if gpus else _EMBEDDED,
         autoscaling_config=_scaling(arguments.max_embedders, arguments.batch if gpus else _EMBEDDED),
-        ray_actor_options={"num_cpus": arguments.embedder_cpus, "num_gpus": gpus},
+        ray_actor_options={
+            "num_cpus": arguments.embedder_cpus,
+            "num_gpus": gpus,
+            "runtime_env": {"env_vars": _ONE_HEAP},
+        },
         **common,
     )(Embedder).bind(settings, arguments.batch)
     clusterer = serve.deployment(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import ray
 import torch
@@ -24,6 +25,7 @@ from linegroup.distributed.serving.stages import Handle, RayStages
 from linegroup.distributed.serving.together import maps_together
 from linegroup.distributed.serving.workshop import Workshop
 from linegroup.model import LineModel
+from linegroup.predict import Predictor
 from linegroup.sample import Maps
 from linegroup.serving.answers import Reply
 from linegroup.serving.api import build_api
@@ -63,7 +65,8 @@ class Replica:
 
     def __init__(self, settings: ServiceSettings, threads: int = 1) -> None:
         configure_logs(settings.log_level)
-        use_cpus(assigned("CPU"))
+        self.cpus = assigned("CPU")
+        use_cpus(self.cpus)
         self.workshop = Workshop(threads, settings.request_timeout_s + MORE_PATIENCE_S)
 
     async def check_health(self) -> None:
@@ -111,7 +114,13 @@ class Embedder(Replica):
             shared = _Shared(predictor.model, self._together, asyncio.get_running_loop())
             predictor = replace(predictor, model=cast(LineModel, shared))
         with working_on(order.request_id):
-            return await self.workshop.do(embed, predictor, order)
+            return await self.workshop.do(self._embed, predictor, order)
+
+    def _embed(self, predictor: Predictor, order: Order) -> Parcel:
+        """In a thread: pictures that are at work at the same time share the CPUs, one alone has them all."""
+        if not self.gpu:
+            use_cpus(self.cpus / max(1, self.workshop.at_work))
+        return embed(predictor, order)
 
     async def info(self) -> ModelInfo:
         """What serves."""
@@ -203,7 +212,8 @@ def assigned(resource: str) -> float:
 
 
 def use_cpus(cpus: float) -> None:
-    """Let torch and compiled loops use a replica's share of the machine, and no more."""
+    """Let torch, OpenCV and compiled loops use so much of the machine, and no more."""
     threads = max(1, int(cpus))
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)

@@ -48,6 +48,11 @@ class Workshop:
                 await asyncio.wait([waiting])
             raise
 
+    @property
+    def at_work(self) -> int:
+        """Pieces of work that have begun and not ended."""
+        return len(self._begun)
+
     def check(self) -> None:
         """For the health check.
 
