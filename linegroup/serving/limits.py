@@ -24,7 +24,7 @@ MOST_POINTS: Mapping[str, int] = MappingProxyType(
         "hdbscan": 30_000,
         "colour": 120_000,
         "kmeans": 400_000,
-        "gmm": 100_000,
+        "gmm": 40_000,
         "sklearn_dbscan": 3_000,
         "hdbscan_library": 3_000,
     }
