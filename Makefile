@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo
 
-.PHONY: demo test test-all test-fast chaos lint format benchmarks chromium clean
+.PHONY: demo test test-all test-fast chaos lint compiled format benchmarks chromium clean
 
 demo: $(READY)
 	@BIN=$(BIN) DEMO=$(DEMO) bash examples/demo.sh
 
-# In two processes, but for those that start Ray, one after the other: each of these takes the machine.
-test: lint
+# In two processes, but for those that start Ray, one after the other: each of these takes the machine. Before that, on
+# the second core beside lint, loops are compiled once: each process would do it for itself.
+test: $(READY)
+	@$(MAKE) --no-print-directory -j 2 lint compiled
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not long and not ray"
 	$(BIN)/python -m pytest -m "not chaos and not long and ray"
 
@@ -37,6 +39,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+compiled: $(READY)
+	@$(BIN)/python -c 'from linegroup.predict import Predictor; from linegroup.serving.warming import warm_up; \
+		warm_up(Predictor.load(), ["link", "dbscan", "hdbscan", "margin", "colour"])'
 
 format: $(READY)
 	$(BIN)/ruff format .
