@@ -19,7 +19,8 @@ from linegroup.backbones.folding import folded
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
 from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import CANDIDATES, GROUPERS, group_field, make_field, needs_model
+from linegroup.grouping import CANDIDATES, GROUPERS, candidates_of_pixels, group_field, make_field, needs_model
+from linegroup.grouping.ink import Picture
 from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.interrupts import safe_point
 from linegroup.memory import keep_freed_memory
@@ -182,9 +183,10 @@ class Predictor:
             UserError: wrong shape or type, or candidates that need a model.
         """
         check_picture(pixels)
+        picture = Picture(pixels)
         if maps is None and self.model is not None and needs_model(self.grouping):
-            maps = self.model.maps(pixels)
-        return make_field(pixels, maps, self.grouping)
+            maps = self.model.maps(pixels, where=candidates_of_pixels(picture, self.grouping))
+        return make_field(picture, maps, self.grouping)
 
     def __call__(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Prediction:
         """The lines of a picture: `embed`, then the grouper.

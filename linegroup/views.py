@@ -24,6 +24,18 @@ def smaller(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def read_by(where: NDArray[np.bool_], size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which pixels of a smaller view of such a size, stretched, say what stands at chosen ones of the picture.
+
+    Args:
+        where: `(h, w)`, those of the picture.
+        size: `(height, width)` of the view.
+    """
+    share = cv2.resize(where.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    # Each is read with those beside it.
+    return np.asarray(cv2.dilate((share > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+
+
 def agreed(probability: NDArray[np.float32], others: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """The mean of logits, as a probability `(h, w)`.
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -29,3 +32,13 @@ class Backbone(nn.Module, ABC):
             inside: `(B, H, W)` bool, False where the batch is padded; None: nothing is padded. What
                 stands in the padding changes nothing for the pixels inside, nor any statistics.
         """
+
+    def features_at(self, image: Tensor, where: NDArray[np.bool_]) -> Tensor:
+        """Features `(N, F)` of some pixels, row by row: those of `forward`, up to rounding.
+
+        Args:
+            image: `(1, 3, H, W)` in [0, 1]; none of it is padding.
+            where: `(H, W)`, at least one pixel.
+        """
+        features: Tensor = self(image)[0].permute(1, 2, 0)
+        return features[torch.from_numpy(where).to(features.device)]

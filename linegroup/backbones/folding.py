@@ -55,7 +55,7 @@ class FoldedConv(nn.Module):
         """`(B, inputs, H, W)` to `(B, outputs, H, W)`."""
         conv = self.conv
         # The kernel knows neither autocast nor other devices; torch's own choice is slow for 1×1 convolutions.
-        if x.dtype == torch.float32 and x.device.type == "cpu" and _has_kernel():
+        if is_plain(x):
             shape = conv.padding, conv.stride, conv.dilation, conv.groups
             after = "relu" if self.relu else "none"
             made: Tensor = torch.ops.mkldnn._convolution_pointwise(x, conv.weight, conv.bias, *shape, after, [], "")
@@ -64,9 +64,10 @@ class FoldedConv(nn.Module):
         return F.relu(made, inplace=True) if self.relu else made
 
 
-def _has_kernel() -> bool:
+def is_plain(x: Tensor) -> bool:
+    """Whether a tensor is float32 on a CPU, where torch has oneDNN and may compute in that precision."""
     there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return there and not torch.is_autocast_enabled("cpu")
+    return there and x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def _replace(module: nn.Module) -> None:

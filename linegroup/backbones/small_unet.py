@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from linegroup.backbones.base import Backbone
 from linegroup.backbones.blocks import ConvBlock, Edges, Mask, clear, kaiming
+from linegroup.backbones.folding import FoldedBlock, is_plain
+from linegroup.backbones.sparse import LastLevel
 from linegroup.config import ModelConfig
 from linegroup.geometry import coord_grid
 
 COORDINATE_UNIT = 256.0
 """Pixels per unit of the coordinate channels: fixed, so that a position means the same at every picture size."""
+
+MOST = 0.2
+"""Of a larger share of a picture's pixels all are done: their surroundings are nearly the whole picture."""
 
 
 class SmallUNet(Backbone):
@@ -47,6 +55,24 @@ class SmallUNet(Backbone):
     def forward(self, image: Tensor, inside: Tensor | None = None) -> Tensor:
         """See `Backbone.forward`; F = width."""
         height, width = image.shape[-2:]
+        skip, below, masks = self._to_level_one(image, inside)
+        x = self._joined(0, skip, below, masks)
+        features: Tensor = x[..., :height, :width]
+        return features
+
+    def features_at(self, image: Tensor, where: NDArray[np.bool_]) -> Tensor:
+        """See `Backbone.features_at`: the last level is done at those pixels only, where that is faster."""
+        block = self.decoder[0]
+        if not isinstance(block, FoldedBlock) or not is_plain(image) or where.mean() > MOST:
+            return super().features_at(image, where)
+        skip, below, _ = self._to_level_one(image, None)
+        up = self.up[0]
+        assert isinstance(up, nn.ConvTranspose2d)
+        return LastLevel(up, block.first.conv, block.second.conv)(skip, below, where)
+
+    def _to_level_one(self, image: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor, list[Mask]]:
+        """The skip of level 0, the features of level 1, and the masks of all levels."""
+        height, width = image.shape[-2:]
         pad = (0, -width % self.multiple, 0, -height % self.multiple)
         x = self._with_coordinates(image) if self.coordinates else image
         masks = self._masks(image, inside, pad)
@@ -59,11 +85,15 @@ class SmallUNet(Backbone):
             skips.append(x)
             x = F.max_pool2d(x, 2)
         x = self.bottleneck(x, masks[-1])
-        for level in reversed(range(len(skips))):
-            x = clear(self.up[level](x), masks[level])
-            x = self.decoder[level](torch.cat([skips[level], x], dim=1), masks[level])
-        features: Tensor = x[..., :height, :width]
-        return features
+        for level in reversed(range(1, len(skips))):
+            x = self._joined(level, skips[level], x, masks)
+        return skips[0], x, masks
+
+    def _joined(self, level: int, skip: Tensor, below: Tensor, masks: Sequence[Mask]) -> Tensor:
+        """Features of a level, from its skip and the features of the level below."""
+        x = clear(self.up[level](below), masks[level])
+        joined: Tensor = self.decoder[level](torch.cat([skip, x], dim=1), masks[level])
+        return joined
 
     def _with_coordinates(self, image: Tensor) -> Tensor:
         grid = torch.from_numpy(coord_grid(*image.shape[-2:]) / COORDINATE_UNIT)

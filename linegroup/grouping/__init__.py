@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
-from linegroup.grouping.candidates import CANDIDATES, make_field
+from linegroup.grouping.candidates import CANDIDATES, candidates_of_pixels, make_field
 from linegroup.grouping.grouper import GROUPERS, Grouper, needs_model
 from linegroup.sample import Field, Groups, Maps
 
@@ -22,4 +22,13 @@ def group_image(pixels: NDArray[np.uint8], maps: Maps | None, config: GroupingCo
     return field, group_field(field, config)
 
 
-__all__ = ["CANDIDATES", "GROUPERS", "Grouper", "group_field", "group_image", "make_field", "needs_model"]
+__all__ = [
+    "CANDIDATES",
+    "GROUPERS",
+    "Grouper",
+    "candidates_of_pixels",
+    "group_field",
+    "group_image",
+    "make_field",
+    "needs_model",
+]

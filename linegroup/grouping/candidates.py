@@ -61,6 +61,15 @@ CANDIDATES: dict[str, Callable[[Picture, Maps | None, GroupingConfig], Mask]] = 
 """Methods by name: `(picture, maps or None, config)` to `(h, w) bool`."""
 
 
+OF_PIXELS = frozenset(CANDIDATES) - {"model"}
+"""Methods that ask no model."""
+
+
+def candidates_of_pixels(picture: Picture, config: GroupingConfig) -> Mask | None:
+    """`(h, w)`, the candidates, or None where it takes a model to say which they are."""
+    return CANDIDATES[config.candidates](picture, None, config) if config.candidates in OF_PIXELS else None
+
+
 def make_field(pixels: Pixels | Picture, maps: Maps | None, config: GroupingConfig) -> Field:
     """The candidate pixels of a picture, with what is known of them.
 

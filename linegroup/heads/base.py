@@ -14,6 +14,8 @@ from linegroup.config import LossConfig, ModelConfig
 class Head(nn.Module, ABC):
     """One kind of prediction from a backbone's features: the targets it needs, its loss, its decoding.
 
+    It looks at each pixel alone: what is around is the backbone's work.
+
     Attributes:
         channels: F, number of features per pixel.
         needs: Names of the targets that `loss` reads (keys of `linegroup.targets.TARGETS`).

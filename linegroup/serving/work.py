@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
-from linegroup.grouping import CANDIDATES, group_field, needs_model
-from linegroup.grouping.ink import Picture as InkPicture
+from linegroup.grouping import CANDIDATES, candidates_of_pixels, group_field, make_field, needs_model
+from linegroup.grouping.ink import Picture
 from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
 from linegroup.predict import Predictor
 from linegroup.sample import Field, Groups
@@ -177,15 +177,18 @@ def answer(parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
 
 def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], order: Order) -> Field:
     """The field, unless it would be too large to be made, or too late."""
-    check, limits = partial(check_time, order.deadline), order.limits
+    check, grouping = partial(check_time, order.deadline), predictor.grouping
+    picture = Picture(pixels)
+    where = candidates_of_pixels(picture, grouping)
+    if where is not None:
+        order.limits.check_candidates(int(np.count_nonzero(where)))
     # Large pictures are minutes of work on a CPU: the time is looked at between their tiles.
-    model = predictor.model if needs_model(predictor.grouping) else None
-    maps = None if model is None else model.maps(pixels, check)
+    model = predictor.model if needs_model(grouping) else None
+    maps = None if model is None else model.maps(pixels, check, where)
     check()
-    choose = CANDIDATES.get(predictor.grouping.candidates)
-    if choose is not None and pixels.shape[0] * pixels.shape[1] > limits.max_candidates:
-        limits.check_candidates(int(np.count_nonzero(choose(InkPicture(pixels), maps, predictor.grouping))))
-    return predictor.embed(pixels, maps)
+    if where is None and maps is not None and maps.foreground.size > order.limits.max_candidates:
+        order.limits.check_candidates(int(np.count_nonzero(CANDIDATES[grouping.candidates](picture, maps, grouping))))
+    return make_field(picture, maps, grouping)
 
 
 def _pack(

@@ -8,6 +8,7 @@ import torch
 
 from linegroup.backbones.blocks import MaskedBatchNorm
 from linegroup.backbones.folding import folded
+from linegroup.backbones.sparse import LastLevel
 from linegroup.config import ModelConfig, TrainingConfig
 from linegroup.distributed.serving.together import maps_together
 from linegroup.model import LineModel
@@ -19,10 +20,10 @@ from linegroup.training import stepping
 NAMES = ("embedding", "foreground", "crossing", "tangent")
 
 
-def trained(norm: str = "batch", depth: int = 2) -> LineModel:
+def trained(norm: str = "batch", depth: int = 2, scales: tuple[float, ...] = ()) -> LineModel:
     """A network whose normalisations do something."""
     torch.manual_seed(5)
-    config = ModelConfig(width=8, depth=depth, emb_dim=4, norm=norm, heads=NAMES)
+    config = ModelConfig(width=8, depth=depth, emb_dim=4, norm=norm, heads=NAMES, foreground_scales=scales)
     model = LineModel(config).eval()
     for part in model.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
@@ -59,6 +60,38 @@ def test_folded_in_batches_with_padding():
     for maps, pixels in zip(folded(model).maps_of(given), given, strict=True):
         assert maps.foreground.shape == pixels.shape[:2]
         assert_same(maps, model.maps(pixels))
+
+
+@pytest.mark.parametrize("scales", [(), (0.5,)])
+@pytest.mark.parametrize("size", [(64, 96), (61, 97), (5, 7)])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.5])
+def test_some_pixels_are_told_as_all_are(monkeypatch, scales, size, share):
+    model = folded(trained(scales=scales))
+    where = np.random.default_rng(3).random(size) < share
+    where[0, 0] = where[-1, -1] = share > 0  # at the edges, too
+    asked = []
+    real = LastLevel.__call__
+    monkeypatch.setattr(LastLevel, "__call__", lambda self, *given: asked.append(1) or real(self, *given))
+    some, all_ = model.maps(picture(size), where=where), model.maps(picture(size))
+    for name in NAMES:
+        one, other = getattr(some, name), getattr(all_, name)
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one[..., where], other[..., where], rtol=0, atol=1e-4)
+    if share == 0.02 and size != (5, 7):
+        assert asked
+    if share in (0.0, 0.5):
+        assert not asked
+
+
+def test_some_pixels_of_a_picture_in_tiles(monkeypatch):
+    monkeypatch.setattr("linegroup.model.LARGEST", 1000)
+    monkeypatch.setattr("linegroup.model.TILE", 32)
+    model, size = folded(trained()), (96, 130)
+    where = np.zeros(size, dtype=bool)
+    where[3:5, :] = where[:, 40] = True  # not in every tile
+    some, all_ = model.maps(picture(size), where=where), model.maps(picture(size))
+    for name in NAMES:
+        np.testing.assert_allclose(getattr(some, name)[..., where], getattr(all_, name)[..., where], rtol=0, atol=1e-4)
 
 
 def test_folded_is_what_a_predictor_has_and_an_artifact_has_not():
