@@ -186,26 +186,31 @@ def nearest_labels(tree: PointTree, labels: Array, queries: Array) -> Array:
 @compiled
 def _nearest_labels(tree: PointTree, labels: Array, queries: Array, band: float) -> Array:
     """`nearest_labels`, with labels `(N,)` by position."""
-    nodes = len(tree.after)
-    holds = np.zeros(nodes, dtype=np.bool_)
+    nodes, none = len(tree.after), np.iinfo(np.int64).max
+    lowest = np.full(nodes, none, dtype=np.int64)
     for node in range(nodes - 1, -1, -1):
         if tree.after[node] == node + 1:
-            holds[node] = (labels[tree.start[node] : tree.stop[node]] >= 0).any()
+            for position in range(tree.start[node], tree.stop[node]):
+                if labels[position] >= 0:
+                    lowest[node] = min(lowest[node], labels[position])
         else:
-            holds[node] = holds[node + 1] or holds[tree.after[node + 1]]
+            lowest[node] = min(lowest[node + 1], lowest[tree.after[node + 1]])
     answer = np.empty(len(queries), dtype=np.int64)
     stack = np.empty(4096, dtype=np.int64)
     query = np.empty(tree.blocks.shape[1], dtype=np.float64)
     for i in range(len(queries)):
         for d in range(len(query)):
             query[d] = queries[i, d]
-        best, label = np.inf, -1
+        best, label = np.inf, none
         stack[0] = 0
         size = 1
         while size:
             size -= 1
             v = stack[size]
-            if not holds[v] or point_to_box(query, tree.lower, tree.upper, v) * (1 - band) - TINY > best:
+            if lowest[v] == none or point_to_box(query, tree.lower, tree.upper, v) * (1 - band) - TINY > best:
+                continue
+            # In a page of one colour most points are in one place, and equally near: their smallest label will do.
+            if lowest[v] >= label and _least_distance(query, tree.lower, tree.upper, v) >= best:
                 continue
             if tree.after[v] == v + 1:
                 for position in range(tree.start[v], tree.stop[v]):
@@ -225,3 +230,13 @@ def _nearest_labels(tree: PointTree, labels: Array, queries: Array, band: float)
             size += 2
         answer[i] = label
     return answer
+
+
+@inlined
+def _least_distance(query: Array, lower: Array, upper: Array, node: int) -> float:
+    """Squared distance from a box: summed as that of a point, so that no point in it is found to be nearer."""
+    total = 0.0
+    for d in range(len(query)):
+        away = max(lower[node, d] - query[d], query[d] - upper[node, d], 0.0)
+        total += away * away
+    return total
