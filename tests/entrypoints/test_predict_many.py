@@ -109,7 +109,7 @@ def test_what_a_process_raises_is_raised_here(ray_session):
     assert (caught.value.errno, caught.value.filename) == (28, "lines/p.json")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_picture_that_kills_its_process_ends_it(ray_session):
     with pytest.raises(UserError, match="died again and again"):
         list(each(die, [1], Predictor.load("none"), 1))

@@ -217,6 +217,7 @@ def test_a_job_answers_on_its_last_line(cluster, tmp_path):
     assert last_json(done)["samples"] == len(ShardSet(shards)) == 20
 
 
+@pytest.mark.long
 def test_a_mistake_fails_the_job_with_its_reason(cluster, tmp_path):
     missing = tmp_path / "missing.json"
     done = submit(

@@ -111,7 +111,7 @@ def test_a_search_with_a_training_that_fails(shards, tmp_path, ray_session):
     assert registry.resolve_model(search.run_id, plan.base.tracking)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_when_all_fail_it_says_why(shards, tmp_path, ray_session):
     from linegroup.distributed.search import search_method
 
