@@ -820,7 +820,7 @@ def test_interrupted_within_a_stage(picture, monkeypatch, stage):
     assert len(list(Path().glob("lines/*"))) == (0 if stage != "write_bytes" else 3)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.11, 0.17])
+@pytest.mark.parametrize("seconds", [0.0, 0.11, *(pytest.param(s, marks=pytest.mark.long) for s in (0.05, 0.17))])
 def test_ctrl_c_whenever_it_comes(picture, seconds):
     for number in range(200):
         shutil.copy(picture, f"copy{number}.png")

@@ -308,6 +308,7 @@ def script_arguments(root, out):
     return ["--annotations", root / "a.json", "--images", root / "images", "--out", out, "--serial"]
 
 
+@pytest.mark.long
 def test_file_size_limit_of_the_system(tmp_path):
     """A real refusal by the kernel in the middle of a shard; the next run finishes."""
     write_charts(tmp_path / "in", 8, size=(200, 300))

@@ -90,9 +90,9 @@ def test_polylines_run_along_the_middle_of_their_ink(renderer):
     away = []
     for number in range(12):
         drawn, sample = stream.draw(number), stream.read(number)
-        total = np.sum([c.astype(int) for c in drawn.rendering.coverage], axis=0)
+        total = np.sum([c.astype(int) for c in drawn.rendering.coverage], axis=0).astype(np.float32)
         for line in sample.instances:
-            coverage = drawn.rendering.coverage[line.z - 1].astype(float)
+            coverage = drawn.rendering.coverage[line.z - 1].astype(np.float32)
             for part in line.part_arrays():
                 points = resample(part, 3.0)
                 for before, here, after in zip(points[:-2], points[1:-1], points[2:], strict=True):
@@ -100,7 +100,7 @@ def test_polylines_run_along_the_middle_of_their_ink(renderer):
                     reach = np.arange(-line.thickness / 2 - 2, line.thickness / 2 + 2.01, 0.25)
                     places = (here + reach[:, None] * np.array([-along[1], along[0]])).astype(np.float32)
                     look = [
-                        cv2.remap(plane.astype(np.float32), places[:, :1], places[:, 1:], cv2.INTER_LINEAR)[:, 0]
+                        cv2.remap(plane, places[:, :1], places[:, 1:], cv2.INTER_LINEAR)[:, 0]
                         for plane in (coverage, total)
                     ]
                     if look[0].sum() > 0 and np.allclose(*look):
