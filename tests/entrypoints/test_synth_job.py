@@ -54,6 +54,7 @@ def test_chosen_numbers(tmp_path):
         job(tmp_path / "bad", numbers=(3, 3))
 
 
+@pytest.mark.long
 def test_the_recipe_and_the_script(tmp_path):
     assert load_synth_job(ROOT / "jobs" / "recipes" / "synth.yaml", {"out": tmp_path}).count == 20000
     command = [sys.executable, "jobs/make_synth.py", "--serial", "--out", str(tmp_path / "out"), "--stream", SMALL]

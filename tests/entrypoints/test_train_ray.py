@@ -251,6 +251,7 @@ def test_without_workers_it_is_the_plain_loop(shards, tmp_path, monkeypatch):
     assert result.steps == 2
 
 
+@pytest.mark.long
 def test_job_says_what_is_wrong(tmp_path):
     command = [sys.executable, str(ROOT / "jobs" / "train_model.py"), f"data.train={tmp_path / 'none'}"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)

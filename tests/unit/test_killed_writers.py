@@ -236,7 +236,7 @@ def result(out: Path) -> object:
     return weights, read_metrics(out), load_artifact(out / "artifact").version, files
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_survives_deaths_within_its_writes(shards, tmp_path):
     """Dead at many of its calls to the disk, in one folder and in new ones; it ends as if nothing had been."""
     train_local(configured(shards, tmp_path / "undisturbed"))
@@ -272,7 +272,7 @@ def test_a_full_disk_and_a_new_artifact(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tuning_on_a_full_disk(shards, tmp_path):
     """Whatever write it comes at: no half file, no half model, and the same command does it later."""
     save(tmp_path / "model", 0)

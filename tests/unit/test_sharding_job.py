@@ -276,6 +276,7 @@ class _Counting:
         self._stream.close()
 
 
+@pytest.mark.long
 def test_disk_full_at_every_write(charts, tmp_path, reference):
     with pytest.MonkeyPatch.context() as patch:
         disk = FullDisk(patch)

@@ -251,7 +251,7 @@ def first_use(uri: str) -> str:
     return tracking.initialise(TrackingConfig(uri=uri, experiment="race"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_processes_may_come_first(tmp_path):
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         ids = pool.map(first_use, [f"sqlite:///{tmp_path}/mlflow.db"] * 3, chunksize=1)
