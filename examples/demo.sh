@@ -14,7 +14,7 @@ say "1/4  Twenty annotated charts become Parquet shards (Ray Data)"
 "$bin/linegroup" shard --annotations "$here/real_charts/annotations.json" --images "$here/real_charts" \
     --out "$demo/shards" --val-fraction 0.3 --seed 1
 
-say "2/4  A small U-Net learns from them (Ray Train, tracked by MLflow)"
+say "2/4  The packaged model, a small U-Net, learns from them (Ray Train, tracked by MLflow)"
 "$bin/linegroup" train --config "$here/../jobs/recipes/demo.yaml" data.train="$demo/shards" training.out="$demo/run"
 
 say "3/4  It is scored on charts it has not seen, beside two trivial baselines"
@@ -25,7 +25,7 @@ say "4/4  Every line of every chart becomes its own object"
 
 cat <<TXT
 
-A few minutes of training on a dozen charts give a weak model: compare its row with the baselines above.
+Two minutes of training on a dozen charts show how it is done; a better model takes more charts (docs/training.md).
 What to look at:
   $demo/evaluation/   worst, median and best charts, truth beside model and baselines
   $demo/lines/        one picture, label image and JSON per chart

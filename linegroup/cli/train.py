@@ -90,11 +90,13 @@ def plan(settings: Config) -> list[str]:
     """What is going to happen, in a few lines.
 
     Raises:
-        UserError: no training data are named, or there are none.
+        UserError: no training data are named, or there are none; or no such model to begin with.
     """
     from linegroup.training.data import batch_plan, training_sources, validation_path
     from linegroup.training.loop import run_length
+    from linegroup.training.starting import as_started
 
+    settings = as_started(settings)
     training, ray = settings.training, settings.ray
     world = max(1, ray.num_workers)
     batch, steps = training.batch_size * world, run_length(settings, world)
@@ -104,10 +106,11 @@ def plan(settings: Config) -> list[str]:
     own = "validated on its val split" if validation_path(settings.data) else "not validated"
     validated = f"validated on {settings.data.val}" if settings.data.val else own
     workers = f"{ray.num_workers} Ray worker{'s' if ray.num_workers != 1 else ''}" if ray.num_workers else "one process"
+    start = f"begins as {training.init}, " if training.init else ""
     return [
         f"Data: {data}, {validated}",
         f"Steps: {steps} of {batch} charts ({epochs:.3g} epochs), {workers}, device {training.device}",
-        f"Model: {settings.model.backbone}, width {settings.model.width}, depth {settings.model.depth},"
+        f"Model: {start}{settings.model.backbone}, width {settings.model.width}, depth {settings.model.depth},"
         f" {settings.model.emb_dim} dimensions; into {training.out}",
     ]
 

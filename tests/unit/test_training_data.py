@@ -166,6 +166,10 @@ def test_the_command_line_says_what_is_going_to_happen(shards):
     assert plan(configured(f"data.train={shards}", *words))[0].endswith("validated on its val split")
     scored = configured("data.train=synth:lines", f"data.val={shards}", *words)
     assert plan(scored)[0] == f"Data: endless charts of synth:lines, validated on {shards}"
+    network = plan(configured(f"data.train={shards}", *words))[2]
+    assert network.startswith("Model: small_unet, width 4, depth 1, 2 dimensions; ")
+    begun = plan(load_config(None, [f"data.train={shards}", "training.init=pretrained"]))[2]
+    assert begun.startswith("Model: begins as pretrained, small_unet, width 16, depth 5, ")
 
 
 def test_mix_in_a_recipe(tmp_path):
