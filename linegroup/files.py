@@ -91,6 +91,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
     sync_folder(folder.parent)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder into which a stopped job's last tasks may still be writing: it steps aside first.
+
+    Whoever writes by its old name finds no folder any more, and cannot fill it while it is emptied.
+    """
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=REPLACED))
+    folder.rename(aside)  # onto an empty folder
+    shutil.rmtree(aside)
+
+
 def recover_folder(folder: Path, is_good: Callable[[Path], bool]) -> bool:
     """Clear away what killed users of `new_folder` left beside a folder; nobody may be writing it now.
 

@@ -23,7 +23,7 @@ from linegroup.distributed.batch_work import Row
 from linegroup.distributed.out_folder import FAILED, has_size, remove_left_overs
 from linegroup.distributed.parts import PARTIAL, Folder, Part, Plan
 from linegroup.errors import UserError
-from linegroup.files import write_atomic, write_bytes, write_text
+from linegroup.files import remove_folder, write_atomic, write_bytes, write_text
 from linegroup.shards import MANIFEST
 from linegroup.wire import ModelRecord
 
@@ -210,7 +210,7 @@ def finish(job: PredictJob, folder: Folder, plan: Plan, files: Sequence[PartFile
     )
     if predictions.failed == predictions.pictures:
         # Most likely all for one reason, which can be mended: the next run begins anew.
-        shutil.rmtree(folder.root)
+        remove_folder(folder.root)
         for file in files:
             (job.out / file.path).unlink()
         with contextlib.suppress(OSError):

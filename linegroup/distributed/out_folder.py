@@ -11,7 +11,7 @@ from pathlib import Path
 
 from linegroup.distributed.parts import PARTIAL, Folder, PartedJob
 from linegroup.errors import UserError
-from linegroup.files import remove_temporaries
+from linegroup.files import remove_folder, remove_temporaries
 from linegroup.locking import locked
 from linegroup.shards import MANIFEST, REJECTS
 
@@ -68,9 +68,9 @@ def _leave_nothing_undone(out: Path, made: list[Path]) -> None:
         made: It and those above it that were not there before, the innermost first.
     """
     partial = out / PARTIAL
-    for work in partial.iterdir():
+    for work in list(partial.iterdir()):
         if work.is_dir() and not Folder(out, work.name).plan.exists():
-            shutil.rmtree(work)
+            remove_folder(work)
     # Beside other files it stays: by it the next run knows that they are its own.
     alone = all(path.name in {PARTIAL, *REPORTS} for path in out.iterdir())
     if alone and all(path.name == _LOCK for path in partial.iterdir()):
@@ -83,10 +83,10 @@ def _leave_nothing_undone(out: Path, made: list[Path]) -> None:
 def drop_old_work(job: PartedJob, folder: Folder) -> None:
     """Remove unfinished work of other input; where finished output is to be replaced, any."""
     replaced = (job.out / MANIFEST).exists()
-    for work in (job.out / PARTIAL).iterdir():
+    for work in list((job.out / PARTIAL).iterdir()):
         if work.is_dir() and (replaced or work != folder.root):
             logger.info("Dropping unfinished work of other input or settings.")
-            shutil.rmtree(work)
+            remove_folder(work)
 
 
 def open_for_writing(job: PartedJob) -> None:

@@ -13,7 +13,7 @@ from linegroup.distributed.out_folder import has_size, remove_left_overs
 from linegroup.distributed.parts import PARTIAL, Folder, Plan
 from linegroup.distributed.shard_job import FolderJob, PartResult, copy_rejects
 from linegroup.errors import UserError
-from linegroup.files import write_atomic
+from linegroup.files import remove_folder, write_atomic
 from linegroup.shards import MANIFEST, REJECTS, Manifest, ShardFile, Source, SplitCounts, load_manifest, save_manifest
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def finish(job: FolderJob, folder: Folder, plan: Plan, results: Sequence[PartRes
     _check_strict(job, rejects)
     if manifest.samples == 0:
         # Most likely all for one reason, which can be mended: the next run begins anew.
-        shutil.rmtree(folder.root)
+        remove_folder(folder.root)
         raise UserError(f"{job.input_name} holds no usable picture.{_first_rejects(job, rejects)}")
     for split, counts in manifest.splits.items():
         if counts.samples == 0:
