@@ -21,6 +21,7 @@ from scipy.spatial import cKDTree
 
 from linegroup.compiling import compiled
 from linegroup.grouping.chain import Chain, Chains, Points
+from linegroup.grouping.marks import Marks
 from linegroup.grouping.matching import connected, match_ends
 from linegroup.grouping.strokes import Strokes
 from linegroup.grouping.style import cut_at_changes, mend, nats_apart
@@ -63,6 +64,9 @@ STYLE = 0.5
 UNLIKE, UNLIKE_SLACK, UNLIKE_MOST = 0.2, 2.0, 20.0
 """What a nat costs by which two chains are not of one style, beyond the slack, and up to so many nats."""
 
+MARKED, FOR, AGAINST = 1.0, 1.0, 6.0
+"""What a nat costs by which the marks of two chains are of two lines; so many are counted at most, for and against."""
+
 MOST_PAIRS, NEAREST = 400_000, 16
 """Of more pairs of ends than that only those are looked at in which one is among the nearest of the other."""
 
@@ -78,14 +82,15 @@ _SURE = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What a model says of the ink, for looking up at its pixels.
+    """What is known of the ink at its pixels beside its strokes: what a model says, and marks.
 
     Attributes:
-        where: `(h, w) int32`, row of each pixel in the others, -1 = nothing known.
+        where: `(h, w) int32`, row of each pixel in what a model says, -1 = nothing known.
         features: `(N, D) float32`, embeddings.
         tangent: `(N, 2) float32`, as in `Field`.
         apart: Distance of embeddings from which on they are of two lines.
         unalike: What embeddings add to a link's cost at most.
+        marks: Where lines of one ink have different ones.
     """
 
     where: NDArray[np.int32]
@@ -93,6 +98,7 @@ class Looks:
     tangent: NDArray[np.float32]
     apart: float
     unalike: float
+    marks: Marks | None = None
 
     def mean(self, points: Points) -> Points:
         """Mean embedding `(D,)` along points `(n, 2)` that are pixels; NaN where unknown."""
@@ -133,6 +139,7 @@ class _Ends:
         directions: `(E, 2)`, outwards, unit length; 0 where a chain is a point.
         thickness: `(E,)`.
         features: `(E, D)`, mean embedding; D = 0 where they cost nothing.
+        marks: `(c, K)`, what `Marks.counts` says of each chain; K = 0 where there are none.
         gaps: `(c,)`, the usual gap of each chain; NaN where it has none.
         columns: `(c, 2)`, its first and last column.
         dashes: `(c,)`, the logarithm of its usual dash; NaN where it has none.
@@ -144,6 +151,7 @@ class _Ends:
     directions: Points
     thickness: Points
     features: Points
+    marks: Points
     gaps: Points
     columns: Points
     dashes: Points
@@ -176,7 +184,8 @@ def link_strokes(strokes: Strokes, width: float, looks: Looks | None = None, *, 
     linked = _over_all_gaps(chains, levels, looks, back).single()
     if len(linked) > MOST_CHAINS:
         return linked
-    cuts = [cut_at_changes(chain) for chain in linked]
+    marks = looks.marks if looks is not None else None
+    cuts = [cut_at_changes(chain, marks) for chain in linked]
     if any(len(parts) > 1 for parts in cuts):
         # Where two lines met, ends that were too short to tell have the style of long chains now.
         parts = Chains.of(list(itertools.chain.from_iterable(cuts)))
@@ -205,7 +214,7 @@ def _cut_at_wedges(strokes: Strokes) -> Strokes:
     nodes = strokes.nodes[of]
     nodes[np.flatnonzero(of[1:] == of[:-1]) + 1, 0] = -1
     nodes[np.flatnonzero(of[1:] == of[:-1]), 1] = -1
-    return Strokes(strokes.points, cuts, nodes, strokes.thickness[of], strokes.junctions)
+    return Strokes(strokes.points, cuts, nodes, strokes.thickness[of], strokes.junctions, strokes.marks)
 
 
 @compiled
@@ -265,8 +274,10 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back
     short = max(SHORT * thick, 8.0)
     lengths = np.diff(strokes.cuts)
     first, last = strokes.nodes.T
-    bridge = (first >= 0) & (last >= 0) & (lengths <= short)
-    hair = ((first >= 0) != (last >= 0)) & (lengths <= 0.75 * short)
+    crossings = strokes.junctions - strokes.marks
+    marked = strokes.nodes.max(axis=1) >= crossings
+    bridge = (first >= 0) & (last >= 0) & (lengths <= short) & ~marked
+    hair = ((first >= 0) != (last >= 0)) & (lengths <= 0.75 * short) & ~marked
     crossing = np.append(connected(strokes.nodes[bridge], strokes.junctions), -1)
     hair |= _spikes(strokes, np.flatnonzero(~bridge & ~hair), crossing, STEM * short)
     kept = np.flatnonzero(~bridge & ~hair)
@@ -293,8 +304,9 @@ def _through_junctions(strokes: Strokes, thick: float, looks: Looks | None, back
     meeting = meeting[~own | ring]
     twin = (meeting >= 2 * len(kept)).any(axis=1)
     cost, turning = _costs(ends, meeting, level, looks)
-    cost = np.where(twin, cost, np.minimum(cost, FORCED)) + back * turning
+    cost = np.where(twin, cost, np.minimum(cost, FORCED)) + back * turning + _marked(ends, meeting, looks)
     gap_cost, gap_turning = _costs(ends, near, level, looks)
+    gap_cost += _marked(ends, near, looks)
     unlinked = np.where(node >= 0, AT_JUNCTION, FREE)
     unlinked[2 * len(kept) :] = 0
     pairs = np.concatenate([near, meeting])
@@ -421,7 +433,9 @@ def _over_gaps(chains: Chains, level: Level, looks: Looks | None, back: float) -
     near = near[_linkable(near, chains.places, np.diff(chains.cuts), chains.closed)]
     if not len(near):
         return chains
-    costs, turning = _costs(_ends(chains, level.window, looks), near, level, looks)
+    ends = _ends(chains, level.window, looks)
+    costs, turning = _costs(ends, near, level, looks)
+    costs += _marked(ends, near, looks)
     links = match_ends(near, costs + back * turning, np.full(2 * len(chains), level.unlinked))
     return chains.joined(links) if len(links) else chains
 
@@ -445,18 +459,24 @@ def _ends(chains: Chains, window: float, looks: Looks | None) -> _Ends:
     first, last, directions = _near_ends(chains.points, cuts, window)
     gaps, dashes = chains.usual()
     thickness = np.repeat(chains.thickness, 2)
-    features = np.zeros((len(places), 0))
+    features, marks = np.zeros((len(places), 0)), np.zeros((len(chains), 0))
+    if looks is not None and looks.marks is not None:
+        marks = looks.marks.counts(chains.points, cuts)
     if looks is not None:
         if looks.unalike:
             features = _means(chains.points, first, last, looks.where, looks.features)
         short = np.repeat(np.diff(cuts), 2) <= thickness + 2
-        if short.any():
+        if short.any() and len(looks.tangent):
             told = _told(_means(chains.points, first, last, looks.where, looks.tangent))
             directions = np.where(short[:, None], told, directions)
     lengths = np.diff(cuts).astype(np.float64)
     interruptions = np.diff(chains.gap_cuts).astype(np.float64)
     columns = _columns(chains.points, cuts)
-    return _Ends(places, directions, thickness, features, gaps, columns, np.log(dashes + 4), lengths, interruptions)
+    dashes = np.log(dashes + 4)
+    return _Ends(
+        *(places, directions, thickness, features, marks),
+        *(gaps, columns, dashes, lengths, interruptions),
+    )
 
 
 @compiled
@@ -546,6 +566,14 @@ def _costs(ends: _Ends, pairs: NDArray[np.int64], level: Level, looks: Looks | N
         a, b = pairs.T
         costs += looks.cost(ends.features[a], ends.features[b])
     return costs, turning
+
+
+def _marked(ends: _Ends, pairs: NDArray[np.int64], looks: Looks | None) -> Points:
+    """`(P,)`, what marks add to the cost of a link."""
+    if looks is None or looks.marks is None:
+        return np.zeros(len(pairs))
+    a, b = pairs.T // 2
+    return np.asarray(MARKED * np.clip(looks.marks.apart(ends.marks[a], ends.marks[b]), -FOR, AGAINST))
 
 
 @compiled

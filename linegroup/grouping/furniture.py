@@ -157,6 +157,14 @@ def doubted_structure(field: Field) -> NDArray[np.bool_]:
     return doubted
 
 
+def contrast_of(field: Field) -> NDArray[np.float32]:
+    """`(h, w)`, how much each candidate differs from the page in Lab; 0 elsewhere."""
+    contrast = np.zeros(field.size, dtype=np.float32)
+    away = field.colour - page_colour(field)
+    contrast[field.positions[:, 1], field.positions[:, 0]] = np.sqrt((away * away).sum(axis=1))
+    return contrast
+
+
 def has_hue(field: Field) -> NDArray[np.bool_]:
     """`(N,)`, candidates of another hue than the page."""
     return np.asarray(np.hypot(*(field.colour - page_colour(field))[:, 1:].T) >= NEUTRAL)

@@ -22,6 +22,9 @@ COMMON, SLACK = 0.5, 4.0
 DIFFERENT = 2.0
 """Chains whose embeddings cost as much are not one line."""
 
+UNLIKE = 3.0
+"""Chains whose marks are by so many nats likelier of two lines are not one."""
+
 LINE, PART, PIECE = 0.3, 0.12, 0.05
 """Shares of the plot: chains of a line are as wide together as the first, one as the second, and each as the third."""
 
@@ -124,6 +127,10 @@ def _costs(chains: Sequence[Chain], width: float, looks: Looks | None) -> NDArra
     telling = np.minimum(length / TELLING, 1)
     dashed = gaps / (length + gaps)
     costs += DASHED * np.abs(dashed[:, None] - dashed) * telling[:, None] * telling
+    if looks is not None and looks.marks is not None:
+        marks = np.concatenate([looks.marks.counts(c.points, np.array([0, len(c.points)])) for c in chains])
+        one, other = np.nonzero(after)
+        after[one, other] = looks.marks.apart(marks[one], marks[other]) < UNLIKE
     if looks is not None:
         means = np.array([looks.mean(chain.points) for chain in chains])
         one, other = np.nonzero(after)

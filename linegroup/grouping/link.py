@@ -13,8 +13,17 @@ from linegroup.config import GroupingConfig
 from linegroup.grouping.chain import Chain
 from linegroup.grouping.chains import Looks
 from linegroup.grouping.clustering import empty_groups, number_lines
-from linegroup.grouping.furniture import Inks, chart_inks, doubted_structure, foreground_inks, has_hue, likely_inks
+from linegroup.grouping.furniture import (
+    Inks,
+    chart_inks,
+    contrast_of,
+    doubted_structure,
+    foreground_inks,
+    has_hue,
+    likely_inks,
+)
 from linegroup.grouping.linking import bridges, drawn_over, link_lines, share_out
+from linegroup.grouping.marks import Marks, find_marks
 from linegroup.grouping.skew import find_skew, straighten
 from linegroup.grouping.strokes import Strokes, find_strokes, with_edges
 from linegroup.grouping.workspace import Workspace
@@ -33,6 +42,9 @@ EDGE, BESIDE, FAR = 2.0, 1.5, 3.0
 
 ALONE = 0.8
 """An ink that holds this share of all is likely to be that of several lines."""
+
+SEVERAL = 0.3
+"""In an ink that holds this share of all marks are looked for; one with several kinds is that of several lines."""
 
 SURE, CROWDED, MOSTLY, ODD = 0.5, 0.08, 0.4, 0.2
 """Where candidates are more than the second share of a picture, and the third share of them is not of lines that have a
@@ -71,7 +83,7 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
         drawing = workspace.keep(("likely", config.foreground_threshold), lambda: _upright_drawing(field, likely))
     if not len(drawing.field):
         return empty_groups(len(field))
-    groups = _group(drawing, _looks(drawing.field, config) if learned else None, config)
+    groups = _group(drawing, _looks(drawing.field, config, learned=learned), config, learned=learned)
     return groups if drawing.order is None else _as_it_was(groups, drawing, field)
 
 
@@ -92,12 +104,26 @@ class _Drawing:
     @cached_property
     def strokes(self) -> list[Strokes]:
         """Of each ink."""
-        return [find_strokes(ink) for ink in self.inks.masks]
+        return [strokes for strokes, _ in self._marked]
+
+    @property
+    def marks(self) -> list[Marks | None]:
+        """Of each ink, where it has several kinds of them: then it is that of several lines."""
+        return [marks for _, marks in self._marked]
 
     @cached_property
     def amounts(self) -> list[int]:
         """Pixels of each ink."""
         return [int(np.count_nonzero(ink)) for ink in self.inks.masks]
+
+    @cached_property
+    def _marked(self) -> list[tuple[Strokes, Marks | None]]:
+        whole = sum(self.amounts)
+        contrast = contrast_of(self.field)
+        return [
+            find_marks(ink, contrast, find_strokes(ink)) if amount >= SEVERAL * whole else (find_strokes(ink), None)
+            for ink, amount in zip(self.inks.masks, self.amounts, strict=True)
+        ]
 
 
 def _sure_drawing(field: Field, threshold: float) -> _Drawing:
@@ -126,25 +152,29 @@ def _looks_say_little(field: Field) -> bool:
     return bool(crowded or np.count_nonzero(sure) < ODD * len(field))
 
 
-def _looks(field: Field, config: GroupingConfig) -> Looks:
+def _looks(field: Field, config: GroupingConfig, *, learned: bool) -> Looks:
     where = np.full(field.size, -1, dtype=np.int32)
+    if not learned:
+        return Looks(where, np.zeros((0, 0), np.float32), np.zeros((0, 2), np.float32), 1.0, 0.0)
     where[field.positions[:, 1], field.positions[:, 0]] = np.arange(len(field), dtype=np.int32)
     return Looks(where, field.features, field.tangent, 2 * (config.margin or APART), config.embedding_cost)
 
 
-def _group(drawing: _Drawing, looks: Looks | None, config: GroupingConfig) -> Groups:
+def _group(drawing: _Drawing, looks: Looks, config: GroupingConfig, *, learned: bool) -> Groups:
     """Number the lines of all inks; ink beside a line that is of none is its soft edge, or what lies under it."""
     field, inks = drawing.field, drawing.inks
     labels = np.zeros(field.size, dtype=np.int32)
     lines: list[list[Chain]] = []
     whole = sum(drawing.amounts)
-    for ink, strokes, amount in zip(inks.masks, drawing.strokes, drawing.amounts, strict=True):
-        found = link_lines(ink, inks.plot, looks, alone=amount >= ALONE * whole, strokes=strokes)
+    known = zip(inks.masks, drawing.strokes, drawing.amounts, drawing.marks, strict=True)
+    for ink, strokes, amount, marks in known:
+        seen = replace(looks, marks=marks) if learned or marks else None
+        found = link_lines(ink, inks.plot, seen, alone=amount >= ALONE * whole or marks is not None, strokes=strokes)
         own = share_out(ink, found)
         np.add(own, len(lines), out=labels, where=own > 0)
         lines.extend(found)
     labels = with_edges(labels, (inks.free, EDGE))
-    if looks is not None:
+    if learned:
         labels = with_edges(labels, (inks.free & _believed(field, config), FAR))
     xs, ys = field.positions.T
     given = labels[ys, xs].astype(np.int64)

@@ -26,6 +26,7 @@ class Strokes:
         nodes: `(s, 2) int64`, the junction at the first and at the last point, -1 = none: a free end.
         thickness: `(s,) float64`, of the ink along each branch, in pixels.
         junctions: How many junctions there are.
+        marks: How many of them, the last ones, are marks: lines turn there, and their ends are no hairs.
     """
 
     points: NDArray[np.float64]
@@ -33,6 +34,7 @@ class Strokes:
     nodes: NDArray[np.int64]
     thickness: NDArray[np.float64]
     junctions: int
+    marks: int = 0
 
     def __len__(self) -> int:
         return len(self.nodes)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from linegroup.compiling import compiled
 from linegroup.grouping.chain import Chain, join_chains
+from linegroup.grouping.marks import Marks
 
 CHANGE = 5.0
 """Nats that must be saved, beside those that tell the place, for a change of style to be believed."""
@@ -47,23 +48,26 @@ def nats_apart(length: float, other_length: float, gaps: float, other_gaps: floa
     return nats(length + other_length, gaps + other_gaps) - apart
 
 
-def cut_at_changes(chain: Chain, times: int = 4) -> list[Chain]:
+def cut_at_changes(chain: Chain, marks: Marks | None = None, times: int = 4) -> list[Chain]:
     """The chain, cut between strokes wherever its style changes.
 
     A chain that ran into another line in its middle is dashed up to there, say, and solid from there on.
 
     Args:
         chain: Any.
+        marks: Where lines of its ink have different ones.
         times: How often it may be halved; lines meet seldom, and dust is no line.
     """
     if chain.closed or not chain.joins or not times:
         return [chain]
     joins = np.array(chain.joins)
     saved = _saved_by_gaps(chain, joins) + _saved_by_thickness(chain, joins)
+    if marks is not None:
+        saved += _saved_by_marks(chain, joins, marks)
     best = int(np.argmax(saved))
     if saved[best] < CHANGE + np.log(len(joins)):
         return [chain]
-    return [part for half in chain.cut(int(joins[best])) for part in cut_at_changes(half, times - 1)]
+    return [part for half in chain.cut(int(joins[best])) for part in cut_at_changes(half, marks, times - 1)]
 
 
 def _saved_by_gaps(chain: Chain, joins: Numbers) -> Numbers:
@@ -94,6 +98,13 @@ def _saved_by_thickness(chain: Chain, joins: Numbers) -> Numbers:
     stretches = joins * (size - joins) / (size * EVEN)
     telling = np.minimum(joins, size - joins) >= TELLING
     return np.where(telling, stretches * step**2 / (2 * SPREAD**2), 0.0)
+
+
+def _saved_by_marks(chain: Chain, joins: Numbers, marks: Marks) -> Numbers:
+    """Nats that marks of two lines save, likewise."""
+    counts = marks.counts(chain.points, np.array([0, *joins, len(chain.points)]))
+    before = np.cumsum(counts, axis=0)[:-1]
+    return np.maximum(marks.apart(before, counts.sum(axis=0) - before), 0)
 
 
 def mend(chains: Sequence[Chain], cuts: Sequence[tuple[Chain, Sequence[Chain]]]) -> list[Chain]:
