@@ -152,7 +152,7 @@ class LineModel(nn.Module):
         height, width = pixels.shape[:2]
         pixels = self._shown(pixels[None])[0]
 
-        if self.config.coordinates or height * width <= LARGEST:
+        if self.config.coordinates or self._padded(height, width) <= LARGEST:
             with evaluating(self), torch.inference_mode():
                 return Maps(**(self._decoded([pixels], heads)[0] if where is None else self._at(pixels, heads, where)))
 
@@ -233,6 +233,11 @@ class LineModel(nn.Module):
             whole[name] = np.zeros((*values.shape[:-1], *where.shape), dtype=np.float32)
             whole[name][..., where] = values
         return whole
+
+    def _padded(self, height: int, width: int) -> int:
+        """Pixels of a picture that goes through the network, whose sides are multiples of a number."""
+        cell = self.backbone.multiple
+        return -(-height // cell) * -(-width // cell) * cell * cell
 
     def _tiles(self, height: int, width: int) -> Iterator[_Tile]:
         cell = self.backbone.multiple

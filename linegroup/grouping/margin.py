@@ -18,6 +18,9 @@ from linegroup.grouping.engine.tree import LANES
 
 Array = NDArray[Any]
 
+MOST = 2_000
+"""So many places are looked at for a cluster."""
+
 _SAMPLE = 1024
 """Points among which the densest spot is looked for."""
 
@@ -56,11 +59,14 @@ def margin_clusters(
 
 
 def _centres(features: Array, bandwidth: float, margin: float, least: int, work: NDArray[np.int64]) -> list[Array]:
-    """Means of the clusters, the densest of a sample first; a new sample until what is left holds none."""
+    """Means of the clusters, the densest of a sample first; a new sample until what is left holds none.
+
+    After `MOST` places nothing more is looked for: no picture has as many lines.
+    """
     centres: list[Array] = []
     left = np.arange(len(features))
-    found = True
-    while found and len(left) >= least:
+    found, tried = True, 0
+    while found and len(left) >= least and tried < MOST:
         found = False
         sample = features[left[:: -(-len(left) // _SAMPLE)]]
         near = _pairwise(sample) <= bandwidth**2
@@ -69,7 +75,8 @@ def _centres(features: Array, bandwidth: float, margin: float, least: int, work:
         counted = near.astype(np.float32)
         free = np.ones(len(sample), dtype=np.bool_)
         points = features[left]
-        while free.any() and len(left) >= least:
+        while free.any() and len(left) >= least and tried < MOST:
+            tried += 1
             dense = int(np.argmax(np.where(free, counted @ free.astype(np.float32), -1)))
             work[0] += _SHIFTS * (len(left) // LANES + 1)
             settle(work, "The margin decoder", len(features))
@@ -83,7 +90,7 @@ def _centres(features: Array, bandwidth: float, margin: float, least: int, work:
             left, points = left[~inside], points[~inside]
             free &= _squared(sample, centre) > margin**2
             # Means nearer than half of what is promised are one cluster that is no ball.
-            if all(np.linalg.norm(centre - other) >= margin for other in centres):
+            if not centres or (np.linalg.norm(np.array(centres) - centre, axis=1) >= margin).all():
                 centres.append(centre)
     return centres
 

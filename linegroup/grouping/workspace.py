@@ -19,6 +19,9 @@ from linegroup.sample import Field
 
 T = TypeVar("T")
 
+_POINTS = 8
+"""Kinds of points that are kept, the last ones made: a tuning goes back and forth between some."""
+
 _KEPT = 2
 """Things of a grouper's own that are kept, the last ones made: they may be as large as the picture many times over."""
 
@@ -105,6 +108,8 @@ class Workspace:
             config.seed,
         )
         if key not in self._points:
+            while len(self._points) >= _POINTS:
+                self._points.pop(next(iter(self._points)))
             apart = np.flatnonzero(self.field.crossing < config.crossing_threshold)
             points = Points(_features(self.field, config), apart)
             self._points[key] = points.sampled(config.max_candidate_points, config.seed)

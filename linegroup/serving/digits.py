@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Table = NDArray[np.unsignedinteger | np.signedinteger]
 
 _SPACE = ord(" ")
+_TABLE = 1 << 16
+"""Up to this number the digits of all are written down; of larger ones those that are there, which takes sorting."""
+
 _ROWS = 1 << 18
 """Rows that are written at a time, so that the padded text stays small."""
 
@@ -25,7 +28,12 @@ def json_tables(table: Table, counts: Sequence[int]) -> Iterator[bytes]:
 
     All rows are written in one pass: as many tables as rows take no more time than one.
     """
-    words = _words(int(table.max(initial=0)))
+    largest = int(table.max(initial=0))
+    if largest > _TABLE:
+        values, rows = np.unique(table, return_inverse=True)
+        words, table = _words(values.tolist()), rows.reshape(table.shape)
+    else:
+        words = _words(range(largest + 1))
     parts = [_rows(table[start : start + _ROWS], words) for start in range(0, len(table), _ROWS)]
     text = b"".join(part for part, _ in parts)
     ends = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)]).cumsum()
@@ -35,10 +43,10 @@ def json_tables(table: Table, counts: Sequence[int]) -> Iterator[bytes]:
         yield b"[" + text[start : max(start, stop - 1)] + b"]"
 
 
-def _words(largest: int) -> NDArray[np.uint8]:
-    """`(largest + 1, width)`: each number's digits, padded on the left."""
-    width = len(str(largest))
-    text = b"".join(str(number).rjust(width).encode() for number in range(largest + 1))
+def _words(numbers: Sequence[int]) -> NDArray[np.uint8]:
+    """`(n, width)`: each number's digits, padded on the left; they ascend."""
+    width = len(str(numbers[-1]))
+    text = b"".join(str(number).rjust(width).encode() for number in numbers)
     return np.frombuffer(text, dtype=np.uint8).reshape(-1, width)
 
 

@@ -140,5 +140,7 @@ def within(grouping: GroupingConfig, limits: Limits) -> GroupingConfig:
         "auto_eps_k": min(grouping.auto_eps_k, MOST_NEIGHBOUR),
     }
     if grouping.method in ("hdbscan", "hdbscan_library"):
-        changes["min_samples"] = min(grouping.min_samples, MOST_NEIGHBOUR)
+        points = min(grouping.max_candidate_points, most)
+        share = grouping.min_samples < 1
+        changes["min_samples"] = min(grouping.min_samples, MOST_NEIGHBOUR / points if share else MOST_NEIGHBOUR)
     return grouping.model_copy(update=changes)

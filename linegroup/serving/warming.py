@@ -38,7 +38,7 @@ def warm_up(predictor: Predictor, methods: Iterable[str] | None = None) -> None:
 
 
 def warm_charts() -> list[NDArray[np.uint8]]:
-    """Charts that lead through all loops, once in colours, once all black.
+    """Charts that lead through all loops: in colours, all black, and one whose lines differ by their marks alone.
 
     Solid and dashed lines of one ink that cross, marks, noise and a peak that are finer than their pen, frame and grid.
     """
@@ -61,7 +61,13 @@ def warm_charts() -> list[NDArray[np.uint8]]:
         for place in x[::9].tolist():
             cv2.circle(chart, (place, 150 - place % 50 // 5), 2, green, -1, cv2.LINE_AA)
         drawn.append(chart)
-    return drawn
+    chart = page.copy()
+    for k, y in enumerate((70, 130)):
+        _draw(chart, x, np.full(len(x), y), (0, 0, 0), 2)
+        for place in x[8::24].tolist():
+            cv2.circle(chart, (place, y), 5, (255, 255, 255) if k else (0, 0, 0), -1)
+            cv2.circle(chart, (place, y), 5, (0, 0, 0), 1, cv2.LINE_AA)
+    return [*drawn, chart]
 
 
 def _draw(

@@ -103,13 +103,13 @@ class Parcel:
         """What a grouper takes."""
         return Field(
             self.positions.astype(np.int32),
-            self.features,
-            self.foreground,
-            self.colour,
+            _writable(self.features),
+            _writable(self.foreground),
+            _writable(self.colour),
             self.size,
-            self.page,
-            self.crossing,
-            self.tangent,
+            _writable(self.page),
+            _writable(self.crossing),
+            _writable(self.tangent),
         )
 
     def found(
@@ -128,6 +128,11 @@ class Parcel:
             self.limits,
             self.deadline,
         )
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy of what came from another process: for arrays that are not to be written to loops are compiled anew."""
+    return array if array.flags.writeable else array.copy()
 
 
 def embed(predictor: Predictor, order: Order) -> Parcel:

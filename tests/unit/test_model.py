@@ -146,6 +146,20 @@ def test_tiles_answer_as_the_whole_picture(size, monkeypatch):
     assert not np.allclose(model.maps(pixels).embedding, whole.embedding, atol=1e-3) or size[1] < 48
 
 
+def test_thin_pictures_go_in_tiles(monkeypatch):
+    """The network pads both sides: of a picture one pixel high it would look at eight times as many."""
+    model = build(depth=3, heads=("embedding", "foreground"))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 900, 3), dtype=np.uint8)
+    whole = model.maps(pixels)
+    monkeypatch.setattr(linegroup.model, "LARGEST", 1000)
+    monkeypatch.setattr(linegroup.model, "TILE", 48)
+    seen = []
+    decoded = model._decoded
+    monkeypatch.setattr(model, "_decoded", lambda views, heads: seen.append(views[0].shape[1]) or decoded(views, heads))
+    assert np.allclose(model.maps(pixels).embedding, whole.embedding, atol=1e-5)
+    assert max(seen) < 900
+
+
 def test_the_foreground_is_looked_for_in_several_sizes(monkeypatch):
     torch.manual_seed(0)
     heads = ("embedding", "foreground", "crossing")

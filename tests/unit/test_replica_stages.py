@@ -259,6 +259,9 @@ def test_waiting_work_is_given_up_and_begun_work_ends():
         with pytest.raises(asyncio.CancelledError):
             await second
         assert not first.done(), "the replica is not free before the work has ended"
+        first.cancel()
+        await asyncio.sleep(0.05)
+        assert not first.done(), "nor for one who cancels twice"
         release.set()
         with pytest.raises(asyncio.CancelledError):
             await first

@@ -112,6 +112,8 @@ def test_limits_hold_whatever_is_asked_for():
         assert used.max_candidate_points <= Limits().max_candidate_points
         assert used.auto_eps_k <= 1000
         assert used.method != "hdbscan" or used.min_samples <= 1000
+        share = within(asked.model_copy(update={"min_samples": 0.99}), Limits())
+        assert share.method != "hdbscan" or share.min_samples * share.max_candidate_points <= 1000
 
 
 def scattered(labels, size=(40, 60)):
@@ -165,6 +167,16 @@ def test_digits(table):
 def test_digits_of_many_rows():
     table = np.random.default_rng(0).integers(0, 70_000, (300_000, 2)).astype(np.int32)
     assert json.loads(json_rows(table)) == table.tolist()
+
+
+def test_digits_of_large_numbers_do_not_take_the_memory_of_all_smaller_ones(monkeypatch):
+    table = np.array([[24_999_999, 0], [7, 66_000]], dtype=np.int32)
+    written = []
+    monkeypatch.setattr(
+        digits, "_words", lambda numbers, real=digits._words: written.append(len(numbers)) or real(numbers)
+    )
+    assert json.loads(json_rows(table)) == table.tolist()
+    assert written == [4]
 
 
 def test_digits_of_many_tables_are_written_in_one_pass(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import itertools
 import time
@@ -45,7 +46,10 @@ class Workshop:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
             if not doing.cancel():
-                await asyncio.wait([waiting])
+                while not doing.done():
+                    # Whoever cancels twice must wait as well.
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.wait([waiting])
             raise
 
     @property
