@@ -460,9 +460,9 @@ def _ends(chains: Chains, window: float, looks: Looks | None) -> _Ends:
     gaps, dashes = chains.usual()
     thickness = np.repeat(chains.thickness, 2)
     features, marks = np.zeros((len(places), 0)), np.zeros((len(chains), 0))
-    if looks is not None and looks.marks is not None:
-        marks = looks.marks.counts(chains.points, cuts)
     if looks is not None:
+        if looks.marks is not None:
+            marks = looks.marks.counts(chains.points, cuts)
         if looks.unalike:
             features = _means(chains.points, first, last, looks.where, looks.features)
         short = np.repeat(np.diff(cuts), 2) <= thickness + 2

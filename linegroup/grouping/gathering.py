@@ -127,12 +127,12 @@ def _costs(chains: Sequence[Chain], width: float, looks: Looks | None) -> NDArra
     telling = np.minimum(length / TELLING, 1)
     dashed = gaps / (length + gaps)
     costs += DASHED * np.abs(dashed[:, None] - dashed) * telling[:, None] * telling
-    if looks is not None and looks.marks is not None:
-        marks = np.concatenate([looks.marks.counts(c.points, np.array([0, len(c.points)])) for c in chains])
-        one, other = np.nonzero(after)
-        after[one, other] = looks.marks.apart(marks[one], marks[other]) < UNLIKE
     if looks is not None:
-        means = np.array([looks.mean(chain.points) for chain in chains])
         one, other = np.nonzero(after)
+        if looks.marks is not None:
+            marks = np.concatenate([looks.marks.counts(c.points, np.array([0, len(c.points)])) for c in chains])
+            after[one, other] = looks.marks.apart(marks[one], marks[other]) < UNLIKE
+            one, other = np.nonzero(after)
+        means = np.array([looks.mean(chain.points) for chain in chains])
         after[one, other] = looks.cost(means[one], means[other]) < DIFFERENT
     return np.where(after, costs, _NEVER)

@@ -143,7 +143,7 @@ def _find(ink: Mask, contrast: NDArray[np.float32], strokes: Strokes) -> Marks |
     full = float(np.quantile(contrast[along[:, 1], along[:, 0]], 0.75))
     cover = np.minimum(contrast / max(full, 1e-6), 1) * ink
     looks = np.array([_look(number[b] == k, cover[b], holes[b]) for k, b in boxes])
-    good = np.abs(looks[:, -1]) < ROUND
+    good = np.abs(looks[:, -1]) < ROUND  # and not NaN
     kinds = np.full(len(boxes), -1, dtype=np.int64)
     size = float(np.median([max(x.stop - x.start, y.stop - y.start) for _, (y, x) in boxes]))
     kinds[good] = _kinds(looks[good], size)
@@ -189,9 +189,11 @@ def _wide(solid: Mask, thick: float, largest: int) -> tuple[NDArray[np.int32], l
 
 
 def _look(own: Mask, cover: NDArray[Any], holes: Mask) -> tuple[float, ...]:
-    """What `SPREADS` says, of one part."""
+    """What `SPREADS` says, of one part; NaN where it has the colour of the page."""
     ink = np.where(holes, 1.0, cover) * own
     area = float(ink.sum())
+    if area < 1:
+        return (np.nan,) * len(SPREADS)
     ys, xs = np.mgrid[: own.shape[0], : own.shape[1]]
     x, y = xs - (ink * xs).sum() / area, ys - (ink * ys).sum() / area
     spread = float((ink * (x * x + y * y)).sum()) / area

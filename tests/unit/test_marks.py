@@ -161,3 +161,9 @@ def test_nats_apart(some, data):
     alone = np.eye(4)
     assert (marks.apart(alone, alone) < 0).all()
     assert (marks.apart(alone, alone[::-1]) > 0).all()
+
+
+def test_ink_of_the_colour_of_the_page_has_no_marks():
+    """With all pixels as candidates there is such ink."""
+    ink, _ = found(chart(zigzags(), ("square", "open disc"))[0])
+    assert find_marks(ink, np.zeros(ink.shape, np.float32), find_strokes(ink))[1] is None
