@@ -110,14 +110,15 @@ class LineModel(nn.Module):
         pixels: NDArray[np.uint8],
         check: Callable[[], None] | None = None,
         where: NDArray[np.bool_] | None = None,
+        heads: Collection[str] | None = None,
     ) -> Maps:
         """What the model says of one picture `(height, width, 3) uint8` RGB, on the device it is on.
 
         A large picture goes through the network in tiles that overlap by all that a pixel can see, so that the answer
         is that of the whole picture in little memory (up to rounding). Coordinate channels need the whole picture.
 
-        Runs in evaluation mode and leaves every part in the mode it was in. A head that the model lacks
-        leaves its map neutral: an embedding with D = 0, a foreground of ones, no crossings, no
+        Runs in evaluation mode and leaves every part in the mode it was in. A head that the model lacks, or that is not
+        asked, leaves its map neutral: an embedding with D = 0, a foreground of ones that is not known, no crossings, no
         directions. With `foreground_scales` the foreground is what is said in all sizes together.
 
         Args:
@@ -125,6 +126,7 @@ class LineModel(nn.Module):
             check: Called before each tile; what it raises ends the work.
             where: `(height, width)`, the pixels that are asked about: elsewhere the maps may say anything. On a CPU
                 a few take a seventh less time than all. None: all.
+            heads: Names of those that are asked; None: all. Without the foreground no other size is looked at.
 
         Raises:
             UserError: the picture has another shape or type.
@@ -133,9 +135,9 @@ class LineModel(nn.Module):
         # In other precisions, and on other devices, choosing takes longer than doing all.
         if where is not None and (self.low_precision or self.device.type != "cpu" or not where.any()):
             where = None
-        found = self._maps(pixels, check, None, where)
+        found = self._maps(pixels, check, heads, where)
         others = []
-        for scale in self._scales:
+        for scale in self.config.foreground_scales if found.foreground_known else ():
             view = smaller(pixels, scale)
             read = None if where is None else read_by(where, view.shape[:2])
             others.append(self._maps(view, check, AGAIN, read).foreground)
@@ -154,7 +156,8 @@ class LineModel(nn.Module):
 
         if self.config.coordinates or self._padded(height, width) <= LARGEST:
             with evaluating(self), torch.inference_mode():
-                return Maps(**(self._decoded([pixels], heads)[0] if where is None else self._at(pixels, heads, where)))
+                made = self._decoded([pixels], heads)[0] if where is None else self._at(pixels, heads, where)
+                return self._found(made, heads)
 
         def tiles() -> Iterator[tuple[_Tile, dict[str, NDArray[np.float32]]]]:
             for tile in self._tiles(height, width):
@@ -168,7 +171,7 @@ class LineModel(nn.Module):
                     yield tile, self._at(pixels[tile.seen], heads, asked)
 
         with evaluating(self), torch.inference_mode():
-            return Maps(**_joined(tiles(), (height, width)))
+            return self._found(_joined(tiles(), (height, width)), heads)
 
     def maps_of(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Maps]:
         """What the model says of each of some pictures, in one pass for each size and one piece; see `maps`.
@@ -183,7 +186,8 @@ class LineModel(nn.Module):
         for pixels in pictures:
             check_picture(pixels)
         found = self._maps_of(pictures)
-        others = [self._maps_of([smaller(p, scale) for p in pictures], AGAIN) for scale in self._scales]
+        scales = self.config.foreground_scales if "foreground" in self.heads else ()
+        others = [self._maps_of([smaller(p, scale) for p in pictures], AGAIN) for scale in scales]
         return [
             replace(maps, foreground=agreed(maps.foreground, [other[i].foreground for other in others]))
             for i, maps in enumerate(found)
@@ -193,7 +197,12 @@ class LineModel(nn.Module):
         """Of pictures in one size each, by some heads or all (None); see `maps_of`."""
         shown = [self._shown(pixels[None])[0] for pixels in pictures]
         with evaluating(self), torch.inference_mode():
-            return [Maps(**found) for found in self._decoded(shown, heads)]
+            return [self._found(found, heads) for found in self._decoded(shown, heads)]
+
+    def _found(self, maps: Mapping[str, NDArray[np.float32]], heads: Collection[str] | None) -> Maps:
+        """Maps by name as one object, with what is known of them when some heads were asked or all (None)."""
+        known = "foreground" in self.heads and (heads is None or "foreground" in heads)
+        return Maps(**maps, foreground_known=known)
 
     def _decoded(
         self, pictures: Sequence[NDArray[np.uint8]], heads: Collection[str] | None
@@ -262,10 +271,6 @@ class LineModel(nn.Module):
             return pictures
         dark = np.median(pictures[:, ::2, ::2], axis=(1, 2, 3)) < 128
         return np.where(dark[:, None, None, None], 255 - pictures, pictures)
-
-    @property
-    def _scales(self) -> tuple[float, ...]:
-        return self.config.foreground_scales if "foreground" in self.heads else ()
 
     @property
     def device(self) -> torch.device:

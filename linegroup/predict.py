@@ -19,7 +19,7 @@ from linegroup.backbones.folding import folded
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
 from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import CANDIDATES, GROUPERS, candidates_of_pixels, group_field, make_field, needs_model
+from linegroup.grouping import CANDIDATES, GROUPERS, candidates_of_pixels, group_field, make_field, maps_read
 from linegroup.grouping.ink import Picture
 from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.interrupts import safe_point
@@ -173,7 +173,7 @@ class Predictor:
         return ModelRecord(name=self.name, version=self.version)
 
     def embed(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Field:
-        """The candidate pixels of a picture `(h, w, 3) uint8` RGB with all that a grouper needs of it.
+        """The candidate pixels of a picture `(h, w, 3) uint8` RGB with all that its grouper reads of it.
 
         Args:
             pixels: The picture.
@@ -184,8 +184,9 @@ class Predictor:
         """
         check_picture(pixels)
         picture = Picture(pixels)
-        if maps is None and self.model is not None and needs_model(self.grouping):
-            maps = self.model.maps(pixels, where=candidates_of_pixels(picture, self.grouping))
+        heads = maps_read(self.grouping)
+        if maps is None and self.model is not None and heads:
+            maps = self.model.maps(pixels, where=candidates_of_pixels(picture, self.grouping), heads=heads)
         return make_field(picture, maps, self.grouping)
 
     def __call__(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Prediction:

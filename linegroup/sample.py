@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -145,13 +145,14 @@ class Field:
     Attributes:
         positions: `(N, 2) int32`, x first, in raster order (y, then x).
         features: `(N, D) float32`, the embedding; D = 0 where there is no model.
-        foreground: `(N,) float32` in [0, 1], probability of being on a line.
+        foreground: `(N,) float32` in [0, 1], probability of being on a line; ones where nothing says it.
         colour: `(N, 3) float32`, CIE Lab, uneven light taken out (L of even light lies in 0..100).
         size: `(height, width)` of the picture.
         page: `(P, 3) float32`, Lab colours of the paper, the commonest first; P = 0 where unknown.
         crossing: `(N,) float32` in [0, 1], probability that lines cross there; zeros where nothing says so.
         tangent: `(N, 2) float32`, (cos 2θ, sin 2θ) of the line's direction θ from +x to +y, shorter where that is
             less sure; zeros where nothing says it.
+        foreground_known: Whether a model says the foreground.
     """
 
     positions: NDArray[np.int32]
@@ -162,6 +163,7 @@ class Field:
     page: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
     crossing: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     tangent: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.float32))
+    foreground_known: bool = True
 
     def __post_init__(self) -> None:
         n = len(self.positions)
@@ -186,6 +188,11 @@ class Field:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def part(self, order: NDArray[np.integer[Any]]) -> Field:
+        """Some of the candidates, by their numbers, in that order."""
+        names = ("positions", "features", "foreground", "colour", "crossing", "tangent")
+        return replace(self, **{name: getattr(self, name)[order] for name in names})
+
     @property
     def mask(self) -> NDArray[np.bool_]:
         """`(height, width)`, where the candidates are."""
@@ -206,15 +213,17 @@ class Maps:
 
     Attributes:
         embedding: `(D, height, width) float32`.
-        foreground: `(height, width) float32` in [0, 1], probability of being on a line.
+        foreground: `(height, width) float32` in [0, 1], probability of being on a line; ones where nothing says it.
         crossing: `(height, width) float32` in [0, 1], probability that lines cross there; zeros where nothing says so.
         tangent: `(2, height, width) float32`, as in `Field`; zeros where nothing says it.
+        foreground_known: Whether the model says the foreground.
     """
 
     embedding: NDArray[np.float32]
     foreground: NDArray[np.float32]
     crossing: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     tangent: NDArray[np.float32] = field(default_factory=lambda: np.zeros((2, 0, 0), dtype=np.float32))
+    foreground_known: bool = True
 
     def __post_init__(self) -> None:
         if not self.crossing.size:

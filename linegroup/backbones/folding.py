@@ -38,6 +38,11 @@ class FoldedBlock(nn.Module):
         self.first = FoldedConv(_together(block.conv1, block.norm1), relu=True)
         self.second = FoldedConv(_together(block.conv2, block.norm2), relu=True)
 
+    @property
+    def convolutions(self) -> tuple[nn.Conv2d, nn.Conv2d]:
+        """Both, in order."""
+        return self.first.conv, self.second.conv
+
     def forward(self, x: Tensor, mask: Mask = None) -> Tensor:
         """As `ConvBlock.forward`."""
         return clear(self.second(clear(self.first(x), mask)), mask)

@@ -14,15 +14,13 @@ from torch import Tensor, nn
 from linegroup.backbones.base import Backbone
 from linegroup.backbones.blocks import ConvBlock, Edges, Mask, clear, kaiming
 from linegroup.backbones.folding import FoldedBlock, is_plain
-from linegroup.backbones.sparse import LastLevel
+from linegroup.backbones.sparse import Features, SparseLevel, surroundings
+from linegroup.compiling import COMPILES
 from linegroup.config import ModelConfig
 from linegroup.geometry import coord_grid
 
 COORDINATE_UNIT = 256.0
 """Pixels per unit of the coordinate channels: fixed, so that a position means the same at every picture size."""
-
-MOST = 0.2
-"""Of a larger share of a picture's pixels all are done: their surroundings are nearly the whole picture."""
 
 
 class SmallUNet(Backbone):
@@ -55,23 +53,26 @@ class SmallUNet(Backbone):
     def forward(self, image: Tensor, inside: Tensor | None = None) -> Tensor:
         """See `Backbone.forward`; F = width."""
         height, width = image.shape[-2:]
-        skip, below, masks = self._to_level_one(image, inside)
-        x = self._joined(0, skip, below, masks)
+        _, x = self._to_level(0, image, inside)
         features: Tensor = x[..., :height, :width]
         return features
 
     def features_at(self, image: Tensor, where: NDArray[np.bool_]) -> Tensor:
-        """See `Backbone.features_at`: the last level is done at those pixels only, where that is faster."""
-        block = self.decoder[0]
-        if not isinstance(block, FoldedBlock) or not is_plain(image) or where.mean() > MOST:
+        """See `Backbone.features_at`: the finest levels are done at those pixels only, as far as that is faster."""
+        blocks = [block for block in self.decoder if isinstance(block, FoldedBlock)]
+        read = surroundings(where)[: len(blocks)] if COMPILES and is_plain(image) else []
+        if not read:
             return super().features_at(image, where)
-        skip, below, _ = self._to_level_one(image, None)
-        up = self.up[0]
-        assert isinstance(up, nn.ConvTranspose2d)
-        return LastLevel(up, block.first.conv, block.second.conv)(skip, below, where)
+        skips, x = self._to_level(len(read), image, None)
+        found = Features.of(x)
+        for level in reversed(range(len(read))):
+            up = self.up[level]
+            assert isinstance(up, nn.ConvTranspose2d)
+            found = SparseLevel(up, *blocks[level].convolutions)(Features.of(skips[level]), found, read[level])
+        return found.rows[1:]
 
-    def _to_level_one(self, image: Tensor, inside: Tensor | None) -> tuple[Tensor, Tensor, list[Mask]]:
-        """The skip of level 0, the features of level 1, and the masks of all levels."""
+    def _to_level(self, last: int, image: Tensor, inside: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        """The skips of all levels, and the features of level `last`."""
         height, width = image.shape[-2:]
         pad = (0, -width % self.multiple, 0, -height % self.multiple)
         x = self._with_coordinates(image) if self.coordinates else image
@@ -85,9 +86,9 @@ class SmallUNet(Backbone):
             skips.append(x)
             x = F.max_pool2d(x, 2)
         x = self.bottleneck(x, masks[-1])
-        for level in reversed(range(1, len(skips))):
+        for level in reversed(range(last, len(skips))):
             x = self._joined(level, skips[level], x, masks)
-        return skips[0], x, masks
+        return skips, x
 
     def _joined(self, level: int, skip: Tensor, below: Tensor, masks: Sequence[Mask]) -> Tensor:
         """Features of a level, from its skip and the features of the level below."""

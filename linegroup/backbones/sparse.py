@@ -1,11 +1,12 @@
-"""The last level of a small U-Net at chosen pixels only.
+"""The finest levels of a small U-Net at some pixels only, on a CPU in float32.
 
-That level works at full resolution and takes a third of a network's time; a picture's ink, which is all that is
-grouped, is a tenth of its pixels. On a CPU in float32: elsewhere the whole level takes less time than choosing.
+The two finest levels of the decoder take almost half of the time; a picture's ink, which is all that is grouped, is
+a tenth of its pixels. In other precisions, and on other devices, whole levels take less time than choosing.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ Mask = NDArray[np.bool_]
 Places = NDArray[np.int32]
 Rows = NDArray[np.float32]
 
+MOST = (0.2, 0.35)
+"""Of a larger share of a level's pixels all are done, at full and at half resolution: beyond, it takes as long."""
+
 _CHUNK = 512
 """Places whose surroundings are gathered at once: they stay in the processor's nearest memory."""
 
@@ -26,34 +30,105 @@ _REACH = 2
 """Two convolutions of 3×3 see so many pixels to each side."""
 
 
-class LastLevel:
-    """Transposed convolution, skip, and two convolutions with ReLU, as matrices.
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a level says of its pixels.
+
+    Attributes:
+        rows: `(M, F)` float32.
+        at: `(h, w)`, the row of each pixel; any where nobody asks.
+    """
+
+    rows: Tensor
+    at: Places
+
+    @classmethod
+    def of(cls, whole: Tensor) -> Features:
+        """Of all pixels `(1, F, h, w)`, one after another."""
+        height, width = whole.shape[2:]
+        at = np.arange(height * width, dtype=np.int32).reshape(height, width)
+        return cls(whole.permute(0, 2, 3, 1).reshape(height * width, -1), at)
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What two convolutions read for the answers at some pixels.
+
+    Attributes:
+        near: Row and column `(n, 2)` of the pixels up to two away from those asked about, row by row.
+        middle: Of those up to one away.
+        chosen: Of those asked about.
+        at_near: `(h + 2, w + 2)`, 0 or from 1 the number of each pixel in `near`, with a margin of none.
+        at_middle: In `middle`, likewise.
+        at_chosen: In `chosen`, likewise.
+    """
+
+    near: Places
+    middle: Places
+    chosen: Places
+    at_near: Places
+    at_middle: Places
+    at_chosen: Places
+
+    @classmethod
+    def of(cls, where: Mask) -> Surroundings:
+        """Of the pixels where `where (h, w)`."""
+        return cls(*_surroundings(np.ascontiguousarray(where)))
+
+    def below(self) -> Mask:
+        """`(h / 2, w / 2)`, rounded up: which pixels of half the resolution are read."""
+        height, width = self.at_near.shape[0] - 2, self.at_near.shape[1] - 2
+        where = np.zeros((-(-height // 2), -(-width // 2)), dtype=np.bool_)
+        where[self.near[:, 0] >> 1, self.near[:, 1] >> 1] = True
+        return where
+
+
+def surroundings(where: Mask) -> list[Surroundings]:
+    """What is read at full resolution, at half of it and so on, as far as it is worth choosing; maybe of no level.
 
     Args:
-        up: To full resolution, 2×2 with stride 2.
+        where: `(h, w)`, the pixels that are asked about.
+    """
+    found: list[Surroundings] = []
+    for most in MOST:
+        share = where.mean()
+        if not 0 < share <= most:
+            break
+        found.append(Surroundings.of(where))
+        where = found[-1].below()
+    return found
+
+
+class SparseLevel:
+    """A level of the decoder: transposed convolution, skip, and two convolutions with ReLU, as matrices.
+
+    Args:
+        up: To this level's resolution, 2×2 with stride 2.
         first: 3×3, of the skip's channels and those that come up, in this order.
         second: 3×3.
     """
 
     def __init__(self, up: nn.ConvTranspose2d, first: nn.Conv2d, second: nn.Conv2d) -> None:
         self.up = _matrix(up.weight.detach().permute(0, 2, 3, 1).flatten(1), up.bias, times=4)
-        self.first = _matrix(first.weight.detach().permute(2, 3, 1, 0).flatten(0, 2), first.bias)
-        self.second = _matrix(second.weight.detach().permute(2, 3, 1, 0).flatten(0, 2), second.bias)
+        self.first, self.second = _matrix_of(first), _matrix_of(second)
 
-    def __call__(self, skip: Tensor, below: Tensor, where: Mask) -> Tensor:
-        """Features `(N, F)` of the pixels where `where (h, w)`, row by row.
+    def __call__(self, skip: Features, below: Features, read: Surroundings) -> Features:
+        """Features of the pixels chosen, row by row from the second row on; elsewhere 0.
 
         Args:
-            skip: `(1, F, H, W)` float32, H ≥ h and W ≥ w; what lies beyond h or w is padding and counts as 0.
-            below: `(1, G, H / 2, W / 2)` float32, of the level below.
-            where: At least one.
+            skip: Of at least the pixels that are near.
+            below: Of the level below, at least where `read.below()`.
+            read: The pixels; what lies beyond them is padding and counts as 0.
         """
-        near, middle, chosen, at, at_middle = _surroundings(np.ascontiguousarray(where))
-        rows = np.zeros((len(near) + 1, self.first[0].shape[0] // 9), dtype=np.float32)
-        grid = below.permute(0, 2, 3, 1)[0]
-        risen = torch.addmm(self.up[1], grid.reshape(-1, grid.shape[-1]), self.up[0]).view(*grid.shape[:2], -1)
-        _begin(near, np.ascontiguousarray(skip.permute(0, 2, 3, 1)[0].numpy()), risen.numpy(), rows)
-        return _convolved(_convolved(rows, at, middle, self.first).numpy(), at_middle, chosen, self.second)[1:]
+        rows = np.zeros((len(read.near) + 1, self.first[0].shape[0] // 9), dtype=np.float32)
+        risen = torch.addmm(self.up[1], below.rows, self.up[0])
+        _begin(read.near, skip.rows.numpy(), skip.at, risen.numpy(), below.at, rows)
+        middle = _convolved(rows, read.at_near, read.middle, self.first).numpy()
+        return Features(_convolved(middle, read.at_middle, read.chosen, self.second), read.at_chosen[1:-1, 1:-1])
+
+
+def _matrix_of(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    return _matrix(layer.weight.detach().permute(2, 3, 1, 0).flatten(0, 2), layer.bias)
 
 
 def _matrix(weight: Tensor, bias: Tensor | None, times: int = 1) -> tuple[Tensor, Tensor]:
@@ -79,13 +154,8 @@ def _convolved(rows: Rows, at: Places, places: Places, matrix: tuple[Tensor, Ten
 
 
 @compiled
-def _surroundings(where: Mask) -> tuple[Places, Places, Places, Places, Places]:
-    """The pixels two around the chosen ones, those one around, and they themselves, row by row; rows of the first two.
-
-    Returns:
-        Rows and columns `(n, 2)` of each of the three; `(h + 2, w + 2)`, 0 or from 1 the number of each pixel, with a
-        margin of none, for the first and the second.
-    """
+def _surroundings(where: Mask) -> tuple[Places, Places, Places, Places, Places, Places]:
+    """The parts of `Surroundings`, in order."""
     height, width = where.shape
     level = np.zeros((height + 2 * _REACH, width + 2 * _REACH), dtype=np.uint8)
     for y in range(height):
@@ -103,8 +173,9 @@ def _surroundings(where: Mask) -> tuple[Places, Places, Places, Places, Places]:
     near = np.empty((counts[1] + counts[2] + counts[3], 2), dtype=np.int32)
     middle = np.empty((counts[2] + counts[3], 2), dtype=np.int32)
     chosen = np.empty((counts[3], 2), dtype=np.int32)
-    at = np.zeros((height + 2, width + 2), dtype=np.int32)
+    at_near = np.zeros((height + 2, width + 2), dtype=np.int32)
     at_middle = np.zeros((height + 2, width + 2), dtype=np.int32)
+    at_chosen = np.zeros((height + 2, width + 2), dtype=np.int32)
     i, j, k = 0, 0, 0
     for y in range(height):
         for x in range(width):
@@ -112,7 +183,7 @@ def _surroundings(where: Mask) -> tuple[Places, Places, Places, Places, Places]:
             if value >= 1:
                 near[i, 0], near[i, 1] = y, x
                 i += 1
-                at[y + 1, x + 1] = i
+                at_near[y + 1, x + 1] = i
             if value >= 2:
                 middle[j, 0], middle[j, 1] = y, x
                 j += 1
@@ -120,20 +191,22 @@ def _surroundings(where: Mask) -> tuple[Places, Places, Places, Places, Places]:
             if value >= 3:
                 chosen[k, 0], chosen[k, 1] = y, x
                 k += 1
-    return near, middle, chosen, at, at_middle
+                at_chosen[y + 1, x + 1] = k
+    return near, middle, chosen, at_near, at_middle, at_chosen
 
 
 @compiled
-def _begin(places: Places, skip: NDArray[Any], risen: NDArray[Any], rows: Rows) -> None:
-    """Write the channels of the skip `(H, W, F)` and those that come up `(H / 2, W / 2, 4 C)` into rows from 1 on."""
-    first, count = skip.shape[2], rows.shape[1] - skip.shape[2]
+def _begin(places: Places, skip: Rows, at_skip: Places, risen: Rows, at_below: Places, rows: Rows) -> None:
+    """Write the channels of the skip and those that come up, `(m, 4 C)` in `risen`, into rows from the second on."""
+    first, count = skip.shape[1], rows.shape[1] - skip.shape[1]
     for i in range(len(places)):
         y, x = places[i, 0], places[i, 1]
+        beside, below = at_skip[y, x], at_below[y >> 1, x >> 1]
         corner = ((y & 1) * 2 + (x & 1)) * count
         for c in range(first):
-            rows[i + 1, c] = skip[y, x, c]
+            rows[i + 1, c] = skip[beside, c]
         for c in range(count):
-            rows[i + 1, first + c] = risen[y >> 1, x >> 1, corner + c]
+            rows[i + 1, first + c] = risen[below, corner + c]
 
 
 @compiled

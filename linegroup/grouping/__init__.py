@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.grouping.candidates import CANDIDATES, candidates_of_pixels, make_field
-from linegroup.grouping.grouper import GROUPERS, Grouper, needs_model
+from linegroup.grouping.grouper import GROUPERS, Grouper, maps_read
 from linegroup.sample import Field, Groups, Maps
 
 
@@ -30,5 +30,5 @@ __all__ = [
     "group_field",
     "group_image",
     "make_field",
-    "needs_model",
+    "maps_read",
 ]

@@ -21,6 +21,11 @@ Mask = NDArray[np.bool_]
 def _model(_picture: Picture, maps: Maps | None, config: GroupingConfig) -> Mask:
     if maps is None:
         raise UserError("candidates 'model' needs a model; without one choose non_background, non_white or canny.")
+    if not maps.foreground_known:
+        raise UserError(
+            "candidates 'model' needs a model with a foreground head, which this one has not; choose non_background, "
+            "non_white or canny."
+        )
     # Half precision would round the threshold, too.
     return np.asarray(np.asarray(maps.foreground, dtype=np.float32) >= config.foreground_threshold)
 
@@ -75,11 +80,11 @@ def make_field(pixels: Pixels | Picture, maps: Maps | None, config: GroupingConf
 
     Args:
         pixels: `(h, w, 3) uint8` RGB, or a picture with what is known of its page already.
-        maps: What a model says, in any precision; None: features are `(N, 0)`, foreground is 1.
+        maps: What a model says, in any precision; None: features are `(N, 0)`, the foreground is not known.
         config: Chooses the candidates.
 
     Raises:
-        UserError: unknown candidate method, or `model` without a model.
+        UserError: unknown candidate method, or `model` without one that knows the foreground.
     """
     if config.candidates not in CANDIDATES:
         raise unknown_name("candidate method", config.candidates, CANDIDATES)
@@ -94,5 +99,14 @@ def make_field(pixels: Pixels | Picture, maps: Maps | None, config: GroupingConf
         )
         foreground, crossing = (np.asarray(each[ys, xs], dtype=np.float32) for each in (maps.foreground, maps.crossing))
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
-    size = (picture.pixels.shape[0], picture.pixels.shape[1])
-    return Field(positions, features, foreground, picture.colours_at(ys, xs), size, picture.page, crossing, tangent)
+    return Field(
+        positions,
+        features,
+        foreground,
+        picture.colours_at(ys, xs),
+        (picture.pixels.shape[0], picture.pixels.shape[1]),
+        picture.page,
+        crossing,
+        tangent,
+        foreground_known=maps is not None and maps.foreground_known,
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
+from linegroup.grouping.candidates import OF_PIXELS
 from linegroup.grouping.colour import group_colour
 from linegroup.grouping.components import group_components
 from linegroup.grouping.embedding import group_dbscan, group_hdbscan, group_margin
@@ -31,13 +32,34 @@ GROUPERS: dict[str, Callable[[Workspace, GroupingConfig], Groups]] = {
 }
 """Methods by name."""
 
-BY_LOOKS = frozenset({"colour", "kmeans", "gmm", "components"})
-"""Those that go by colours and places alone."""
+_CLUSTERED = frozenset({"embedding", "crossing"})
+_NOTHING: frozenset[str] = frozenset()
+
+READS: dict[str, frozenset[str]] = {
+    "dbscan": _CLUSTERED,
+    "hdbscan": _CLUSTERED,
+    "margin": _CLUSTERED,
+    "link": frozenset({"embedding", "foreground", "tangent"}),
+    "colour": _NOTHING,
+    "kmeans": _NOTHING,
+    "gmm": _NOTHING,
+    "components": _NOTHING,
+    "sklearn_dbscan": _CLUSTERED,
+    "hdbscan_library": _CLUSTERED,
+}
+"""What of a model's maps each method reads, by the names of their heads: the others need not be asked."""
 
 
-def needs_model(config: GroupingConfig) -> bool:
-    """Whether what a model says of a picture changes anything: for its candidates or for how they are grouped."""
-    return config.candidates == "model" or config.method not in BY_LOOKS
+def maps_read(config: GroupingConfig) -> frozenset[str]:
+    """The heads of a model whose maps change anything: for the candidates, or for how they are grouped.
+
+    Raises:
+        UserError: there is no grouper of that name.
+    """
+    if config.method not in READS:
+        raise unknown_name("grouper", config.method, READS)
+    of_candidates = _NOTHING if config.candidates in OF_PIXELS else frozenset({"foreground"})
+    return READS[config.method] | of_candidates
 
 
 class Grouper:

@@ -75,7 +75,7 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
     if learned and not likely.all() and _looks_say_little(field):
         threshold = max(SURE, config.foreground_threshold)
         drawing = workspace.keep(("sure", threshold), lambda: _sure_drawing(field, threshold))
-    elif learned and likely.all():
+    elif learned and field.foreground_known and likely.all():
         drawing = workspace.keep("foreground", lambda: _Drawing(field, foreground_inks(field)))
     elif likely.all():
         drawing = workspace.keep("chart", lambda: _upright_drawing(field, likely))
@@ -130,7 +130,7 @@ def _sure_drawing(field: Field, threshold: float) -> _Drawing:
     """What a model is sure of, and nothing else; nor axes and grid, some pixels of which it took for lines."""
     sure = field.foreground >= threshold
     order = np.flatnonzero(sure)
-    part = _part(field, order)
+    part = field.part(order)
     return _Drawing(part, foreground_inks(part, doubted_structure(field)[sure]), order)
 
 
@@ -239,19 +239,6 @@ def _believed(field: Field, config: GroupingConfig) -> Mask:
     xs, ys = field.positions[field.foreground >= 0.5 * config.foreground_threshold].T
     mask[ys, xs] = True
     return mask
-
-
-def _part(field: Field, order: NDArray[np.int64]) -> Field:
-    """Some of a field's candidates."""
-    return replace(
-        field,
-        positions=field.positions[order],
-        features=field.features[order],
-        foreground=field.foreground[order],
-        colour=field.colour[order],
-        crossing=field.crossing[order],
-        tangent=field.tangent[order],
-    )
 
 
 def _as_it_was(groups: Groups, drawing: _Drawing, field: Field) -> Groups:

@@ -51,17 +51,8 @@ def straighten(field: Field, slope: float, lean: float) -> tuple[Field, NDArray[
     xs, ys = xs - left, ys - top
     size = max(field.size[0] - top, int(ys.max()) + 1), max(field.size[1] - left, int(xs.max()) + 1)
     order = np.lexsort((xs, ys))
-    upright = replace(
-        field,
-        positions=np.stack([xs, ys], axis=1).astype(np.int32)[order],
-        features=field.features[order],
-        foreground=field.foreground[order],
-        colour=field.colour[order],
-        crossing=field.crossing[order],
-        tangent=field.tangent[order],
-        size=size,
-    )
-    return upright, order
+    positions = np.stack([xs, ys], axis=1).astype(np.int32)
+    return replace(field, positions=positions, size=size).part(order), order
 
 
 def _lean(ink: NDArray[Any]) -> float:

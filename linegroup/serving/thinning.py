@@ -24,7 +24,7 @@ def group_thinned(field: Field, config: GroupingConfig, most: int) -> Groups:
     if len(field) <= most:
         return group_field(field, config)
     chosen = np.sort(np.random.default_rng(config.seed).choice(len(field), most, replace=False))
-    groups = group_field(_part(field, chosen), config)
+    groups = group_field(field.part(chosen), config)
     labels = groups.labels[_nearest(field, chosen)]
     shared = groups.shared.copy()
     shared[:, 0] = chosen[shared[:, 0]]
@@ -32,19 +32,6 @@ def group_thinned(field: Field, config: GroupingConfig, most: int) -> Groups:
     beside = groups.beside[field.label_image(labels)[groups.beside[:, 1], groups.beside[:, 0]] == 0]
     note = f"{most} of {len(field)} candidates were grouped; each other one went with the nearest of them."
     return Groups(labels, groups.scores, shared, beside, (note, *groups.notes))
-
-
-def _part(field: Field, chosen: NDArray[np.int64]) -> Field:
-    return Field(
-        field.positions[chosen],
-        field.features[chosen],
-        field.foreground[chosen],
-        field.colour[chosen],
-        field.size,
-        field.page,
-        field.crossing[chosen],
-        field.tangent[chosen],
-    )
 
 
 def _nearest(field: Field, chosen: NDArray[np.int64]) -> NDArray[np.int32]:

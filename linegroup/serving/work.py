@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
-from linegroup.grouping import CANDIDATES, candidates_of_pixels, group_field, make_field, needs_model
+from linegroup.grouping import CANDIDATES, candidates_of_pixels, group_field, make_field, maps_read
 from linegroup.grouping.ink import Picture
 from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
 from linegroup.predict import Predictor
@@ -70,6 +70,7 @@ class Parcel:
         colour: `(N, 3) float32`, Lab.
         rgb: `(N, 3) uint8`, the candidates' colours in the picture.
         page: `(P, 3) float32`.
+        foreground_known: Whether the model says the foreground.
         size: `(height, width)`.
         image: As JSON-able data of `ImageRecord`.
         grouping: As JSON-able data of `GroupingConfig`.
@@ -89,6 +90,7 @@ class Parcel:
     colour: NDArray[np.float32]
     rgb: NDArray[np.uint8]
     page: NDArray[np.float32]
+    foreground_known: bool
     size: tuple[int, int]
     image: Mapping[str, Any]
     grouping: Mapping[str, Any]
@@ -110,6 +112,7 @@ class Parcel:
             _writable(self.page),
             _writable(self.crossing),
             _writable(self.tangent),
+            self.foreground_known,
         )
 
     def found(
@@ -188,8 +191,9 @@ def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], order: Order) -
     if where is not None:
         order.limits.check_candidates(int(np.count_nonzero(where)))
     # Large pictures are minutes of work on a CPU: the time is looked at between their tiles.
-    model = predictor.model if needs_model(grouping) else None
-    maps = None if model is None else model.maps(pixels, check, where)
+    heads = maps_read(grouping)
+    model = predictor.model if heads else None
+    maps = None if model is None else model.maps(pixels, check, where, heads)
     check()
     if where is None and maps is not None and maps.foreground.size > order.limits.max_candidates:
         order.limits.check_candidates(int(np.count_nonzero(CANDIDATES[grouping.candidates](picture, maps, grouping))))
@@ -224,6 +228,7 @@ def _pack(
         colour=candidates.colour,
         rgb=image.pixels[ys, xs],
         page=candidates.page,
+        foreground_known=candidates.foreground_known,
         size=candidates.size,
         image=record.model_dump(mode="json"),
         grouping=grouping.model_dump(mode="json"),

@@ -159,7 +159,7 @@ class MapFolder:
             path = self._path(index)
             if not path.exists():
                 maps = half_maps(model, sample_pixels(samples.read(index)))
-                arrays = {field.name: getattr(maps, field.name) for field in fields(Maps)}
+                arrays = {field.name: np.asarray(getattr(maps, field.name)) for field in fields(Maps)}
                 write_atomic(path, lambda stream, arrays=arrays: np.savez(stream, **arrays))  # type: ignore[misc]
             progress(done, len(chosen))
             safe_point()
@@ -167,7 +167,9 @@ class MapFolder:
     def chart(self, samples: SampleReader, index: int, data: DataConfig) -> Chart:
         """One of the charts that are there."""
         with np.load(self._path(index), allow_pickle=False) as arrays:
-            maps = Maps(**{field.name: arrays[field.name] for field in fields(Maps)})
+            # Older versions took every foreground for known, and kept nothing of that.
+            found = {name: arrays[name] for name in arrays.files}
+        maps = Maps(**{**found, "foreground_known": bool(found.get("foreground_known", True))})
         return Chart(samples.read(index), data, maps)
 
     def _path(self, index: int) -> Path:
@@ -177,7 +179,11 @@ class MapFolder:
 def half_maps(model: LineModel, pixels: Pixels) -> Maps:
     """What a model says of a picture, in half precision: three digits, a thousandth of the distance of lines."""
     maps = model.maps(pixels)
-    return Maps(*(np.clip(getattr(maps, f.name), -_HALF, _HALF).astype(np.float16) for f in fields(Maps)))
+    embedding, foreground, crossing, tangent = (
+        np.clip(value, -_HALF, _HALF).astype(np.float16)
+        for value in (maps.embedding, maps.foreground, maps.crossing, maps.tangent)
+    )
+    return Maps(embedding, foreground, crossing, tangent, maps.foreground_known)  # type: ignore[arg-type]
 
 
 def model_charts(model: LineModel, samples: Iterable[Sample], data: DataConfig) -> list[Chart]:

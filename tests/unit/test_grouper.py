@@ -10,10 +10,12 @@ from sklearn.metrics import adjusted_rand_score
 import linegroup.grouping.workspace as workspace_module
 from linegroup.config import Config, GroupingConfig
 from linegroup.errors import UserError
-from linegroup.grouping import Grouper, group_field, make_field
+from linegroup.grouping import CANDIDATES, GROUPERS, Grouper, group_field, group_image, make_field, maps_read
 from linegroup.grouping.crossings import share_crossings
 from linegroup.grouping.engine.budget import WorkExceeded
+from linegroup.grouping.grouper import READS
 from linegroup.grouping.margin import margin_clusters
+from linegroup.heads import HEADS
 from linegroup.sample import Field, Groups, Maps
 from linegroup.targets import draw_targets
 from linegroup.testing import two_crossing_lines, unpng
@@ -95,6 +97,39 @@ def test_the_crossings_a_model_predicts_reach_the_field():
     field = make_field(pixels, maps, GroupingConfig(candidates="non_white"))
     xs, ys = field.positions.T
     np.testing.assert_allclose(field.crossing, truth.crossing[ys, xs] * np.float32(0.9))
+
+
+@pytest.mark.parametrize("candidates", sorted(CANDIDATES))
+@pytest.mark.parametrize("method", sorted(GROUPERS))
+def test_what_a_method_does_not_read_changes_nothing(method, candidates):
+    rng = np.random.default_rng(0)
+    sample = two_crossing_lines()
+    truth = draw_targets(sample)
+    size = sample.size
+    noise = rng.normal(scale=0.2, size=(2, *size))
+    maps = Maps(
+        (truth.labels + noise).astype(np.float32),
+        np.where(truth.foreground, 0.9, rng.uniform(0, 0.6, size)).astype(np.float32),
+        np.where(truth.crossing, 0.9, 0).astype(np.float32),
+        rng.normal(size=(2, *size)).astype(np.float32),
+    )
+    config = GroupingConfig(method=method, candidates=candidates, min_samples=5, max_candidate_points=2000, seed=3)
+    read = maps_read(config)
+    kept = {name: value for name, value in vars(maps).items() if name in read}
+    neutral = {"embedding": np.zeros((0, *size), np.float32), "foreground": np.ones(size, np.float32)}
+    some = Maps(**{**neutral, **kept}, foreground_known="foreground" in read)
+    pixels = unpng(sample.image)
+    wanted, found = (group_image(pixels, each if read else None, config)[1] for each in (maps, some))
+    assert np.array_equal(found.labels, wanted.labels)
+    assert np.array_equal(found.shared, wanted.shared)
+    assert wanted.count > 0
+
+
+def test_every_method_says_what_it_reads():
+    assert set(READS) == set(GROUPERS)
+    assert set().union(*READS.values()) <= set(HEADS)
+    with pytest.raises(UserError, match="Unknown grouper"):
+        maps_read(GroupingConfig(method="magic"))
 
 
 def clustered_field(rng, dimensions=4, each=400):

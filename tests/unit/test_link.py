@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from linegroup.config import GroupingConfig
+from linegroup.errors import UserError
 from linegroup.grouping import Grouper, group_field, group_image, link
 from linegroup.grouping.linking import link_lines
 from linegroup.grouping.skew import find_skew
@@ -251,6 +252,21 @@ def with_maps(pixels, foreground, candidates="model", **settings):
     config = GroupingConfig(method="link", candidates=candidates, min_pixels=1, **settings)
     field, groups = group_image(pixels, maps, config)
     return field.label_image(groups.labels)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_axes_go_where_a_model_says_nothing_of_the_foreground(seed):
+    """As without a model: its foreground of ones does not say that all ink is of lines."""
+    sample = chart_sample(seed)
+    pixels = unpng(sample.image)
+    size = pixels.shape[:2]
+    silent = Maps(np.zeros((1, *size), np.float32), np.ones(size, np.float32), foreground_known=False)
+    field, groups = group_image(pixels, silent, LINK)
+    scores = score(draw_targets(sample), line_pixels(sample), field.label_image(groups.labels))
+    assert scores["fg_precision"] > 0.97
+    assert scores["count_error"] == 0
+    with pytest.raises(UserError, match="foreground head"):
+        group_image(pixels, silent, LINK.changed({"candidates": "model"}))
 
 
 def test_dots_of_a_pixel_are_a_line_where_a_model_says_so():

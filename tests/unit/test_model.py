@@ -195,6 +195,33 @@ def test_a_missing_head_leaves_its_map_neutral(name):
     maps = build(heads=(name,)).maps(chart(6, 7)[0])
     assert maps.embedding.shape == (4 if name == "embedding" else 0, 6, 7)
     assert (maps.foreground == 1).all() == (name != "foreground")
+    assert maps.foreground_known == (name == "foreground")
+
+
+@pytest.mark.parametrize("asked", [{"embedding"}, {"foreground"}, {"embedding", "tangent"}, set(HEADS)])
+@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("some", [False, True])
+def test_heads_that_are_not_asked_are_as_if_they_were_missing(asked, tiled, some, monkeypatch):
+    torch.manual_seed(0)
+    model = build(heads=tuple(HEADS), foreground_scales=(0.5,))
+    pixels = chart(61, 90)[0]
+    if tiled:
+        monkeypatch.setattr(linegroup.model, "LARGEST", 1000)
+        monkeypatch.setattr(linegroup.model, "TILE", 48)
+    sizes = []
+    handle = model.backbone.register_forward_pre_hook(lambda _module, given: sizes.append(given[0].shape[-2:]))
+    where = np.ones((61, 90), bool) if some else None
+    maps, all_ = model.maps(pixels, None, where, asked), model.maps(pixels)
+    handle.remove()
+    assert maps.foreground_known == ("foreground" in asked)
+    for name in HEADS:
+        wanted = getattr(all_, name)
+        if name in asked:
+            np.testing.assert_allclose(getattr(maps, name), wanted, atol=1e-5)
+        else:
+            assert (getattr(maps, name) == (name == "foreground")).all()
+    if not tiled:
+        assert len(sizes) == (4 if "foreground" in asked else 3), "two sizes for all heads, before them one or two"
 
 
 def test_maps_are_those_of_evaluation_and_leave_all_modes():

@@ -8,7 +8,7 @@ import torch
 
 from linegroup.backbones.blocks import MaskedBatchNorm
 from linegroup.backbones.folding import folded
-from linegroup.backbones.sparse import LastLevel
+from linegroup.backbones.sparse import SparseLevel
 from linegroup.config import ModelConfig, TrainingConfig
 from linegroup.distributed.serving.together import maps_together
 from linegroup.model import LineModel
@@ -70,8 +70,8 @@ def test_some_pixels_are_told_as_all_are(monkeypatch, scales, size, share):
     where = np.random.default_rng(3).random(size) < share
     where[0, 0] = where[-1, -1] = share > 0  # at the edges, too
     asked = []
-    real = LastLevel.__call__
-    monkeypatch.setattr(LastLevel, "__call__", lambda self, *given: asked.append(1) or real(self, *given))
+    real = SparseLevel.__call__
+    monkeypatch.setattr(SparseLevel, "__call__", lambda self, *given: asked.append(1) or real(self, *given))
     some, all_ = model.maps(picture(size), where=where), model.maps(picture(size))
     for name in NAMES:
         one, other = getattr(some, name), getattr(all_, name)

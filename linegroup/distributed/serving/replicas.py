@@ -140,8 +140,8 @@ class _Shared:
         self._together = together
         self._loop = loop
 
-    def maps(self, pixels: Pixels, check: Check | None = None, _where: NDArray[np.bool_] | None = None) -> Maps:
-        """See `LineModel.maps`; called in a thread. On a GPU all pixels take less time than some."""
+    def maps(self, pixels: Pixels, check: Check | None = None, *_asked: Any) -> Maps:
+        """See `LineModel.maps`; called in a thread. On a GPU all that could be asked takes hardly more than some."""
         found = asyncio.run_coroutine_threadsafe(self._together((self._model, pixels, check)), self._loop).result()
         if isinstance(found, Exception):
             raise found
