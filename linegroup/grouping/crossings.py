@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from linegroup.compiling import compiled
 from linegroup.sample import Field, Groups
 
 Mask = NDArray[np.bool_]
+Image = NDArray[np.int32]
 
-LARGEST = 10_000
-"""Pixels; a larger patch is no crossing, whatever a model says, and each of its pixels has one line only."""
+LARGEST = 1_000_000
+"""Pixels of a patch × pixels of lines that touch it; a larger patch is no crossing, whatever a model says."""
+
+_EDGE = 0.5
+"""A pixel so far outside a hull is in it, as where it is drawn."""
 
 
 def share_crossings(field: Field, groups: Groups, crossing: Mask) -> Groups:
     """Give the pixels of crossings to the lines that run through them.
 
     A crossing is an 8-connected patch of such pixels. A line runs through the hull of those of its pixels
-    that touch the patch. A pixel in several hulls is shared; one in none goes to the line nearest to it; a
-    patch that touches no line stays without.
+    that touch the patch. A pixel in several hulls is shared, and first of all the nearest line's; one in none goes to
+    the line nearest to it, and so does each pixel of a patch that is too large; a patch that touches no line stays
+    without. Of lines that are equally near the first is taken.
 
     Args:
         field: The candidates.
@@ -31,56 +38,148 @@ def share_crossings(field: Field, groups: Groups, crossing: Mask) -> Groups:
     if not crossing.any():
         return groups
     labels = np.where(crossing, 0, groups.labels).astype(np.int32)
-    picture = cv2.copyMakeBorder(field.label_image(labels), 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=0).astype(np.int32)
-    where = np.full(picture.shape, -1, dtype=np.int64)
-    xs, ys = field.positions[crossing].T + 2
-    where[ys, xs] = np.flatnonzero(crossing)
-    count, patches, boxes, _ = cv2.connectedComponentsWithStats((where >= 0).astype(np.uint8), connectivity=8)
-    shared = []
-    for patch in range(1, count):
-        x, y, width, height = (int(v) for v in boxes[patch, :4])
-        window = np.s_[y - 2 : y + height + 2, x - 2 : x + width + 2]
-        first, further = _share(patches[window] == patch, picture[window])
-        inside = where[window]
-        labels[inside[first > 0]] = first[first > 0]
-        for line, claimed in further:
-            shared.append(np.stack([inside[claimed], np.full(int(claimed.sum()), line)], axis=1))
-    pairs = (np.concatenate(shared) if shared else np.zeros((0, 2))).astype(np.int32)
-    pairs = pairs[np.lexsort(pairs.T)]
-    return replace(groups, labels=labels, shared=pairs)
+    picture = np.pad(field.label_image(labels).astype(np.int32), 1)
+    which = np.flatnonzero(crossing)
+    xs, ys = field.positions[which].T + 1
+    there = np.zeros(picture.shape, dtype=np.uint8)
+    there[ys, xs] = 1
+    count, patches = cv2.connectedComponents(there, connectivity=8)
+    patch = patches[ys, xs]
+    order = np.argsort(patch, kind="stable")
+    starts = np.searchsorted(patch[order], np.arange(1, count + 1))
+    first, pixel, line = _share(picture, ys[order], xs[order], starts, LARGEST)
+    large = first < 0
+    if large.any():
+        first[large] = _nearest(picture)[ys[order][large], xs[order][large]]
+    labels[which[order]] = first
+    pairs = np.stack([which[order][pixel], line], axis=1).astype(np.int32)
+    return replace(groups, labels=labels, shared=pairs[np.lexsort(pairs.T)])
 
 
-def _share(patch: Mask, labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[tuple[int, Mask]]]:
-    """The first line of each pixel of a patch `(h, w)`, and the further ones with their pixels."""
-    around = cv2.dilate(patch.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    touching = np.where(around & ~patch, labels, 0)
-    lines = np.unique(touching[touching > 0])
-    first = np.zeros(patch.shape, dtype=np.int32)
-    if not len(lines):
-        return first, []
-    nearest = np.full(patch.shape, np.inf, dtype=np.float32)
-    within = np.full(patch.shape, np.inf, dtype=np.float32)
-    owner = np.zeros(patch.shape, dtype=np.int32)
-    claims = []
-    for line in lines:
-        own = touching == line
-        away = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        hull = cv2.convexHull(np.argwhere(own)[:, ::-1].astype(np.int32))
-        drawn = np.zeros(patch.shape, dtype=np.uint8)
-        if patch.sum() <= LARGEST:
-            cv2.fillConvexPoly(drawn, hull, 1)
-            cv2.polylines(drawn, [hull], isClosed=True, color=1)
-        claimed = (drawn > 0) & patch
-        claims.append((int(line), np.flatnonzero(claimed)))
-        closer = claimed & (away < within)
-        owner[closer], within[closer] = line, away[closer]
-        closer = patch & (away < nearest)
-        first[closer], nearest[closer] = line, away[closer]
-    first = np.where(np.isfinite(within), owner, first)
-    further = []
-    for line, pixels in claims:
-        also = np.zeros(patch.shape, dtype=np.bool_)
-        also.flat[pixels[first.flat[pixels] != line]] = True
-        if also.any():
-            further.append((line, also))
-    return first, further
+def _nearest(labels: Image) -> Image:
+    """`(h, w)`, the label of the nearest pixel that has one; there is at least one."""
+    _, nearest = cv2.distanceTransformWithLabels(
+        (labels == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    known = labels > 0
+    names = np.zeros(int(nearest.max()) + 1, dtype=np.int32)
+    names[nearest[known]] = labels[known]
+    return np.asarray(names[nearest])
+
+
+@compiled
+def _share(
+    labels: Image, ys: NDArray[Any], xs: NDArray[Any], starts: NDArray[Any], largest: int
+) -> tuple[Image, NDArray[Any], NDArray[Any]]:
+    """The first line of each pixel, -1 in too large patches that touch a line, and further lines: pixel, line.
+
+    Args:
+        labels: `(h, w)`, 0 = none and in the patches; no patch reaches its border.
+        ys: `(n,)`, rows of the patches' pixels, patch by patch, row by row.
+        xs: Columns.
+        starts: Where each patch begins, and n.
+        largest: As `LARGEST`.
+    """
+    first = np.zeros(len(ys), dtype=np.int32)
+    pixels, lines, claimed = np.empty(256, np.int64), np.empty(256, np.int64), 0
+    seen = np.zeros(labels.shape, dtype=np.int32)
+    for patch in range(len(starts) - 1):
+        start, stop = starts[patch], starts[patch + 1]
+        touching, count = np.empty(8 * (stop - start), np.int64), 0
+        for i in range(start, stop):
+            for y in range(ys[i] - 1, ys[i] + 2):
+                for x in range(xs[i] - 1, xs[i] + 2):
+                    if labels[y, x] > 0 and seen[y, x] <= patch:
+                        seen[y, x] = patch + 1
+                        touching[count] = labels[y, x] * labels.size + y * labels.shape[1] + x
+                        count += 1
+        if (stop - start) * count > largest:
+            first[start:stop] = -1
+            continue
+        keys = np.sort(touching[:count])
+        within, nearest = np.full(stop - start, np.inf), np.full(stop - start, np.inf)
+        begun, a = claimed, 0
+        while a < count:
+            line = keys[a] // labels.size
+            b = a
+            while b < count and keys[b] // labels.size == line:
+                b += 1
+            own = np.empty((b - a, 2), np.int64)
+            for k in range(a, b):
+                own[k - a, 0] = keys[k] % labels.size // labels.shape[1]
+                own[k - a, 1] = keys[k] % labels.shape[1]
+            hull = _hull(own)
+            for i in range(start, stop):
+                away = np.inf
+                for k in range(len(own)):
+                    away = min(away, (ys[i] - own[k, 0]) ** 2 + (xs[i] - own[k, 1]) ** 2)
+                inside = _in_hull(hull, ys[i], xs[i])
+                if inside:
+                    if claimed == len(pixels):
+                        pixels = np.concatenate((pixels, np.empty_like(pixels)))
+                        lines = np.concatenate((lines, np.empty_like(lines)))
+                    pixels[claimed], lines[claimed] = i, line
+                    claimed += 1
+                    if away < within[i - start]:
+                        within[i - start] = away
+                        first[i] = line
+                if away < nearest[i - start]:
+                    nearest[i - start] = away
+                    if within[i - start] == np.inf:
+                        first[i] = line
+            a = b
+        kept = begun
+        for k in range(begun, claimed):
+            if first[pixels[k]] != lines[k]:
+                pixels[kept], lines[kept] = pixels[k], lines[k]
+                kept += 1
+        claimed = kept
+    return first, pixels[:claimed].copy(), lines[:claimed].copy()
+
+
+@compiled
+def _hull(points: NDArray[Any]) -> NDArray[Any]:
+    """Corners `(m, 2)` of the convex hull of points `(n, 2)` in ascending order, in turn (Andrew 1979)."""
+    count = len(points)
+    if count < 3:
+        return points
+    corners = np.empty((2 * count, 2), np.int64)
+    size = 0
+    for turn in range(2):
+        least = size if turn else 1
+        for k in range(count):
+            point = points[count - 1 - k] if turn else points[k]
+            if turn and k == 0:
+                continue
+            while size > least:
+                back, last = corners[size - 2], corners[size - 1]
+                if (last[0] - back[0]) * (point[1] - back[1]) - (last[1] - back[1]) * (point[0] - back[0]) > 0:
+                    break
+                size -= 1
+            corners[size] = point
+            size += 1
+    return corners[: size - 1].copy()
+
+
+@compiled
+def _near_segment(a: NDArray[Any], b: NDArray[Any], y: int, x: int) -> bool:
+    """Whether a place is no more than half a pixel from the way between two points."""
+    down, right = b[0] - a[0], b[1] - a[1]
+    length = down * down + right * right
+    along = down * (y - a[0]) + right * (x - a[1])
+    if length == 0 or along < 0 or along > length:
+        return False
+    aside = down * (x - a[1]) - right * (y - a[0])
+    return bool(aside * aside <= _EDGE * _EDGE * length)
+
+
+@compiled
+def _in_hull(hull: NDArray[Any], y: int, x: int) -> bool:
+    """Whether a place is in a hull as `_hull` returns it, or no more than half a pixel outside."""
+    count, within = len(hull), len(hull) > 2
+    for k in range(count):
+        here, there = hull[k], hull[(k + 1) % count]
+        if _near_segment(here, there, y, x):
+            return True
+        within &= (there[0] - here[0]) * (x - here[1]) - (there[1] - here[1]) * (y - here[0]) >= 0
+    return bool(within)

@@ -5,12 +5,15 @@ import logging
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
 import linegroup.grouping.workspace as workspace_module
 from linegroup.config import Config, GroupingConfig
 from linegroup.errors import UserError
 from linegroup.grouping import CANDIDATES, GROUPERS, Grouper, group_field, group_image, make_field, maps_read
+from linegroup.grouping.clustering import number_lines
 from linegroup.grouping.crossings import share_crossings
 from linegroup.grouping.engine.budget import WorkExceeded
 from linegroup.grouping.grouper import READS
@@ -299,6 +302,55 @@ def test_trying_again_keeps_to_the_allowance_as_a_first_time_does(method):
         group_field(field, config.changed(changes))
     with pytest.raises(WorkExceeded):
         grouper.refit(**changes)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_crossings_go_to_the_lines_whose_hulls_they_are_in(seed):
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(1, 14, 2))
+    ink = rng.random(size) < rng.uniform(0.2, 1)
+    crossing = ink & (rng.random(size) < rng.uniform(0, 1))
+    ys, xs = np.nonzero(ink)
+    labels = np.where(crossing[ys, xs], 0, rng.integers(0, 4, len(ys))).astype(np.int32)
+    field = plain_field(np.stack([xs, ys], axis=1).reshape(-1, 2), size)
+    lines = number_lines(labels - 1, labels > 0)
+    groups, labels = share_crossings(field, lines, crossing[ys, xs]), lines.labels
+    picture = field.label_image(labels)
+    shared, numbers = groups.shared, range(4)
+    found = [set(np.flatnonzero(groups.labels == k)) | set(shared[shared[:, 1] == k, 0]) for k in numbers]
+    _, patches = cv2.connectedComponents(crossing.astype(np.uint8), connectivity=8)
+    assert np.array_equal(groups.labels[~crossing[ys, xs]], labels[~crossing[ys, xs]])
+    for i in np.flatnonzero(crossing[ys, xs]):
+        patch = (patches == patches[ys[i], xs[i]]).astype(np.uint8)
+        around = np.where(cv2.dilate(patch, np.ones((3, 3), np.uint8)) > patch, picture, 0)
+        lines = np.unique(around[around > 0])
+        places = {k: np.argwhere(around == k)[:, ::-1].astype(np.int32) for k in lines.tolist()}
+        away = {k: ((place - (xs[i], ys[i])) ** 2).sum(axis=1).min() for k, place in places.items()}
+        hulls = {k: cv2.convexHull(place) for k, place in places.items()}
+        depth = {k: cv2.pointPolygonTest(hull, (float(xs[i]), float(ys[i])), True) for k, hull in hulls.items()}
+        mine = {k for k in range(1, 4) if i in found[k]}
+        assert {k for k in depth if depth[k] > 0} <= mine <= set(lines.tolist())
+        if len(mine) > 1:
+            assert all(depth[k] > -0.8 for k in mine)
+        if len(lines):
+            # Half a pixel outside a hull is in it.
+            in_hull = [k for k in depth if depth[k] >= -0.5]
+            assert away[groups.labels[i]] == min(away[k] for k in in_hull or away)
+        else:
+            assert not mine
+    assert len(np.unique(groups.shared, axis=0)) == len(groups.shared)
+
+
+def test_many_crossings_of_many_lines_cost_little():
+    """Noise that a model takes for crossings: a second of work, and minutes if each line had pictures of its own."""
+    rng = np.random.default_rng(0)
+    ys, xs = np.mgrid[:400, :400].reshape(2, -1)
+    crossing = rng.random(len(xs)) < 0.5
+    labels = np.where(crossing, 0, rng.permutation(len(xs)) % 5000 + 1)
+    field = plain_field(np.stack([xs, ys], axis=1), (400, 400))
+    lines = number_lines(labels - 1, labels > 0)
+    assert (share_crossings(field, lines, crossing).labels > 0).all()
 
 
 def test_large_patches_are_no_crossings_and_cost_little():
