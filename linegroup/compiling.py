@@ -20,11 +20,24 @@ except ImportError:  # none for this platform, or a broken one
 _KEPT: list[Any] = []
 """Functions whose machine code is kept on disk."""
 
+_given: list[int] = []
+"""What `use_threads` said last; else empty."""
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+def use_threads(count: int) -> None:
+    """Spread long loops over so many threads from now on, in this process, whatever the environment says.
+
+    The environment is not for this: it is read in other threads while it would be written.
+    """
+    _given[:] = [count]
+
+
 def threads() -> int:
-    """Threads to spread long loops over: OMP_NUM_THREADS, which Ray sets to a worker's share, else all cores."""
+    """Threads to spread long loops over: as `use_threads` said, else OMP_NUM_THREADS, as Ray says, else all cores."""
+    if _given:
+        return _given[0]
     text = os.environ.get("OMP_NUM_THREADS", "")
     first = text.split(",")[0].strip()
     return max(1, int(first)) if first.isdigit() else (os.cpu_count() or 1)

@@ -132,6 +132,7 @@ class LineModel(nn.Module):
             UserError: the picture has another shape or type.
         """
         check_picture(pixels)
+        pixels = self._shown(pixels[None])[0]
         # In other precisions, and on other devices, choosing takes longer than doing all.
         if where is not None and (self.low_precision or self.device.type != "cpu" or not where.any()):
             where = None
@@ -150,10 +151,8 @@ class LineModel(nn.Module):
         heads: Collection[str] | None,
         where: NDArray[np.bool_] | None,
     ) -> Maps:
-        """Of a picture in one size, by some heads or all (None); see `maps`."""
+        """Of a picture in one size, as the network is to see it, by some heads or all (None); see `maps`."""
         height, width = pixels.shape[:2]
-        pixels = self._shown(pixels[None])[0]
-
         if self.config.coordinates or self._padded(height, width) <= LARGEST:
             with evaluating(self), torch.inference_mode():
                 made = self._decoded([pixels], heads)[0] if where is None else self._at(pixels, heads, where)
@@ -185,19 +184,19 @@ class LineModel(nn.Module):
         """
         for pixels in pictures:
             check_picture(pixels)
-        found = self._maps_of(pictures)
+        shown = [self._shown(pixels[None])[0] for pixels in pictures]
+        found = self._maps_of(shown)
         scales = self.config.foreground_scales if "foreground" in self.heads else ()
-        others = [self._maps_of([smaller(p, scale) for p in pictures], AGAIN) for scale in scales]
+        others = [self._maps_of([smaller(p, scale) for p in shown], AGAIN) for scale in scales]
         return [
             replace(maps, foreground=agreed(maps.foreground, [other[i].foreground for other in others]))
             for i, maps in enumerate(found)
         ]
 
     def _maps_of(self, pictures: Sequence[NDArray[np.uint8]], heads: Collection[str] | None = None) -> list[Maps]:
-        """Of pictures in one size each, by some heads or all (None); see `maps_of`."""
-        shown = [self._shown(pixels[None])[0] for pixels in pictures]
+        """Of pictures in one size each, as the network is to see them, by some heads or all (None); see `maps_of`."""
         with evaluating(self), torch.inference_mode():
-            return [self._found(found, heads) for found in self._decoded(shown, heads)]
+            return [self._found(found, heads) for found in self._decoded(pictures, heads)]
 
     def _found(self, maps: Mapping[str, NDArray[np.float32]], heads: Collection[str] | None) -> Maps:
         """Maps by name as one object, with what is known of them when some heads were asked or all (None)."""
@@ -270,6 +269,8 @@ class LineModel(nn.Module):
         if not self.config.light_page:
             return pictures
         dark = np.median(pictures[:, ::2, ::2], axis=(1, 2, 3)) < 128
+        if not dark.any():
+            return pictures
         return np.where(dark[:, None, None, None], 255 - pictures, pictures)
 
     @property

@@ -22,6 +22,9 @@ Array = NDArray[Any]
 _SAMPLE = 3000
 """Pixels that the mixtures are fitted to."""
 
+_PATIENCE = 3
+"""So many more clusters are tried than the best number so far: beyond, BIC does no better."""
+
 _NOISE = 2.0
 """Smallest spread of a cluster in Lab: below it colours differ by rounding, and BIC would count the rounding."""
 
@@ -56,9 +59,20 @@ def _group(field: Field, config: GroupingConfig, fit: Callable[[Array, int, int]
     most = min(config.most_clusters, len(np.unique(sample, axis=0)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = [fit(sample, k, config.seed) for k in range(1, most + 1)]
-    best = min(range(len(fitted)), key=lambda k: fitted[k][0])
-    return finish(fitted[best][1](points).astype(np.int64), field.colour, config)
+        named = _best(lambda k: fit(sample, k, config.seed), most)
+    return finish(named(points).astype(np.int64), field.colour, config)
+
+
+def _best(fit: Callable[[int], Fitted], most: int) -> Callable[[Array], Array]:
+    """What names the clusters of the number, 1 to `most`, with the least BIC."""
+    best, (least, named) = 1, fit(1)
+    for k in range(2, most + 1):
+        if k > best + _PATIENCE:
+            break
+        criterion, names = fit(k)
+        if criterion < least:
+            best, least, named = k, criterion, names
+    return named
 
 
 def _fit_kmeans(sample: Array, k: int, seed: int) -> Fitted:

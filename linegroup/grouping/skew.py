@@ -24,6 +24,9 @@ RUN = 9
 GAIN = 1.15
 """How much sharper the profile has to become for a page to be askew."""
 
+LARGER = 2.0
+"""A page that would need so many times the room, a sliver, stays as it is: what leans in it is no axis."""
+
 _ENOUGH = 200
 _LOOKED_AT = 30_000
 
@@ -31,11 +34,14 @@ _LOOKED_AT = 30_000
 def find_skew(ink: Mask) -> tuple[float, float]:
     """How much a page leans, in pixels per pixel: its rows down to the right, its columns to the right downwards.
 
-    0 where it is upright.
+    0 where it is upright, and where straightening would make it much larger.
     The axes of an upright chart fill few rows and columns. So of all leans that is taken for which the ink of long
     runs, moved back, has the sharpest profile (sum of squares of the rows' counts; Postl 1986).
     """
-    return _lean(ink.view(np.uint8)), _lean(cv2.transpose(ink.view(np.uint8)))
+    slope, lean = _lean(ink.view(np.uint8)), _lean(cv2.transpose(ink.view(np.uint8)))
+    height, width = ink.shape
+    room = (height + abs(slope) * width) * (width + abs(lean) * height)
+    return (slope, lean) if room <= LARGER * ink.size else (0.0, 0.0)
 
 
 def straighten(field: Field, slope: float, lean: float) -> tuple[Field, NDArray[np.int64]]:

@@ -246,6 +246,13 @@ def test_a_page_that_lies_askew(degrees):
     assert answer.max() == truth.max(), "no axis is a line"
 
 
+def test_a_sliver_is_not_straightened_into_a_huge_page(monkeypatch):
+    monkeypatch.setattr("linegroup.grouping.skew._lean", lambda _ink: 0.05)
+    assert find_skew(np.ones((480, 640), bool)) == (0.05, 0.05)
+    assert find_skew(np.ones((100, 4000), bool)) == (0, 0)
+    assert find_skew(np.ones((4000, 100), bool)) == (0, 0)
+
+
 def with_maps(pixels, foreground, candidates="model", **settings):
     """Labels where a model gives this foreground, and embeddings that say nothing."""
     maps = Maps(np.zeros((1, *foreground.shape), np.float32), foreground.astype(np.float32))

@@ -185,6 +185,17 @@ def test_the_foreground_is_looked_for_in_several_sizes(monkeypatch):
     np.testing.assert_allclose(scaled.maps(pixels).foreground, together.foreground, atol=1e-5)
 
 
+def test_all_sizes_of_a_dark_page_are_shown_as_negatives():
+    """Half of it dark grey, half white, pixel by pixel: on the average it is light."""
+    model = build(foreground_scales=(0.5,), light_page=True)
+    pixels = np.where(np.random.default_rng(0).random((64, 96, 1)) < 0.55, 120, 255).astype(np.uint8).repeat(3, axis=2)
+    means = []
+    model.backbone.register_forward_pre_hook(lambda _module, given: means.append(float(given[0].mean())))
+    model.maps(pixels)
+    model.maps_of([pixels])
+    assert means == pytest.approx([0.29] * 4, abs=0.02)
+
+
 def test_the_smallest_pictures_and_no_foreground_in_several_sizes():
     assert build(foreground_scales=(0.1,)).maps(chart(1, 3)[0]).foreground.shape == (1, 3)
     assert (build(heads=("embedding",), foreground_scales=(0.5,)).maps(chart(6, 7)[0]).foreground == 1).all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from ray import serve
 
+from linegroup.compiling import use_threads
 from linegroup.distributed.serving.draining import Draining
 from linegroup.distributed.serving.holder import ModelHolder
 from linegroup.distributed.serving.proxied import OneRequestId
@@ -214,6 +214,6 @@ def assigned(resource: str) -> float:
 def use_cpus(cpus: float) -> None:
     """Let torch, OpenCV and compiled loops use so much of the machine, and no more."""
     threads = max(1, int(cpus))
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    use_threads(threads)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
