@@ -23,16 +23,23 @@ def beside(chains: Sequence[Chain]) -> Mask:
     order of the line there is no place for them. What lies in a gap, or goes on beyond an end, is not beside.
     """
     answer = np.zeros(len(chains), dtype=np.bool_)
-    lengths = np.array([float(np.hypot(*np.diff(chain.points, axis=0).T).sum()) for chain in chains])
+    if len(chains) < 2:
+        return answer
+    sizes = np.array([len(chain.points) for chain in chains])
+    stops = np.cumsum(sizes)
+    whole = np.concatenate([chain.points for chain in chains])
+    steps = np.hypot(*np.diff(whole, axis=0, append=whole[-1:]).T)
+    steps[stops - 1] = 0
+    lengths = np.add.reduceat(steps, stops - sizes)
     is_long = (lengths >= SHORT * lengths.max()) & (lengths > 0)
     long, others = np.flatnonzero(is_long).tolist(), np.flatnonzero(~is_long).tolist()
     if not long or not others:
         return answer
-    owner = np.repeat(long, [len(chains[k].points) for k in long])
-    points = np.concatenate([chains[k].points for k in long])
-    ends = np.array([(chain.points[0], chain.points[-1]) for chain in chains])
+    owner = np.repeat(long, sizes[long])
+    points = whole[np.repeat(is_long, sizes)]
+    ends = np.stack([whole[stops - sizes], whole[stops - 1]], axis=1)
     closed = np.array([chain.closed for chain in chains])
-    middles = np.array([chains[k].points[len(chains[k].points) // 2] for k in others])
+    middles = whole[(stops - sizes + sizes // 2)[others]]
     looked_at = np.stack([ends[others, 0], middles, ends[others, 1]], axis=1)
     away, nearest = cKDTree(points).query(looked_at)
     passed = owner[nearest]

@@ -21,13 +21,14 @@ def end_to_end(chains: list[Chain]) -> Chain:
     A closed one begins after its widest gap.
     """
     rows: list[Row] = [[(k, False)] for k in range(len(chains))]
-    places = np.array([point for chain in chains for point in (chain.points[0], chain.points[-1])])
+    ends = np.array([(*chain.points[0], *chain.points[-1]) for chain in chains]).reshape(-1, 2, 2)
+    places = ends.reshape(-1, 2)
     closed = chains[0].closed
     while len(rows) > 1:
         links = _nearest(places)
         rows, kept, closed = _join(rows, links)
         places = places[kept]
-    row = rows[0] if closed else _shortened(chains, rows[0])
+    row = rows[0] if closed else _shortened(ends, rows[0])
     turned = [chains[k].points[::-1] if back else chains[k].points for k, back in row]
     if closed:
         gaps = [np.hypot(*(way[0] - turned[k - 1][-1])) for k, way in enumerate(turned)]
@@ -36,9 +37,8 @@ def end_to_end(chains: list[Chain]) -> Chain:
     return Chain(np.concatenate(turned), (), chains[0].thickness, closed)
 
 
-def _shortened(chains: list[Chain], row: Row) -> Row:
-    """Joining the nearest first leaves long ways back to what was passed by."""
-    ends = np.array([(chain.points[0], chain.points[-1]) for chain in chains])
+def _shortened(ends: Points, row: Row) -> Row:
+    """Joining the nearest first leaves long ways back to what was passed by; `ends (n, 2, 2)`."""
     order, turned = np.array([k for k, _ in row]), np.array([back for _, back in row])
     order, turned = shortened(ends, order, turned)
     return list(zip(order.tolist(), turned.tolist(), strict=True))

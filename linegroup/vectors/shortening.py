@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from linegroup.compiling import compiled
+from linegroup.compiling import compiled, inlined
 
 Points = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -31,71 +31,92 @@ def shortened(ends: Points, order: Numbers, turned: NDArray[np.bool_]) -> tuple[
     """
     order, turned = order.copy(), turned.copy()
     if 2 < len(order) <= MOST:
+        # Where each way begins and ends, by place in the row.
+        begins, stops = ends[order, turned.astype(np.int64)], ends[order, 1 - turned.astype(np.int64)]
         for _ in range(max(1, min(ROUNDS, EFFORT // len(order) ** 2))):
-            if not (_turn_stretches(ends, order, turned) | _move_ways(ends, order, turned)):
+            if not (_turn_stretches(begins, stops, order, turned) | _move_ways(begins, stops, order, turned)):
                 break
     return order, turned
 
 
-@compiled
-def _between(ends: Points, one: int, one_turned: bool, other: int, other_turned: bool) -> float:
-    """From where one way ends to where the other begins; 0 where there is no way (-1)."""
-    if one < 0 or other < 0:
-        return 0.0
-    a, b = ends[one, 0 if one_turned else 1], ends[other, 1 if other_turned else 0]
-    return float(np.hypot(b[0] - a[0], b[1] - a[1]))
+@inlined
+def _far(a: Points, i: int, b: Points, j: int) -> float:
+    """From one of some points `(n, 2)` to one of others."""
+    # Numbers, not rows: what takes a part of an array takes longer than the rest of this.
+    right, down = b[j, 0] - a[i, 0], b[j, 1] - a[i, 1]
+    return float(np.sqrt(right * right + down * down))
 
 
 @compiled
-def _turn_stretches(ends: Points, order: Numbers, turned: NDArray[np.bool_]) -> bool:
+def _gaps(begins: Points, stops: Points) -> Points:
+    """`(n + 1,)`, from each way to the next; 0 before the first and after the last."""
+    gaps = np.zeros(len(begins) + 1)
+    for k in range(1, len(begins)):
+        gaps[k] = _far(stops, k - 1, begins, k)
+    return gaps
+
+
+@compiled
+def _turn_stretches(begins: Points, stops: Points, order: Numbers, turned: NDArray[np.bool_]) -> bool:
     """Turn stretches round where that is shorter; whether there was one."""
     n = len(order)
     better = False
+    gaps = _gaps(begins, stops)
     for i in range(n):
         for j in range(i, n):
-            before, after = order[i - 1] if i > 0 else -1, order[j + 1] if j + 1 < n else -1
-            before_turned, after_turned = i > 0 and turned[i - 1], j + 1 < n and turned[j + 1]
-            now = _between(ends, before, before_turned, order[i], turned[i])
-            now += _between(ends, order[j], turned[j], after, after_turned)
-            then = _between(ends, before, before_turned, order[j], not turned[j])
-            then += _between(ends, order[i], not turned[i], after, after_turned)
-            if then < now - _GAIN:
+            then = _far(stops, i - 1, stops, j) if i > 0 else 0.0
+            if j + 1 < n:
+                then += _far(begins, i, begins, j + 1)
+            if then < gaps[i] + gaps[j + 1] - _GAIN:
                 order[i : j + 1] = order[i : j + 1][::-1].copy()
                 turned[i : j + 1] = ~turned[i : j + 1][::-1]
+                kept = begins[i : j + 1].copy()
+                begins[i : j + 1] = stops[i : j + 1][::-1].copy()
+                stops[i : j + 1] = kept[::-1]
+                gaps = _gaps(begins, stops)
                 better = True
     return better
 
 
 @compiled
-def _move_ways(ends: Points, order: Numbers, turned: NDArray[np.bool_]) -> bool:
+def _move_ways(begins: Points, stops: Points, order: Numbers, turned: NDArray[np.bool_]) -> bool:
     """Put single ways elsewhere where that is shorter; whether there was one."""
     n = len(order)
     better = False
+    gaps = _gaps(begins, stops)
     for i in range(n):
-        way, way_turned = order[i], turned[i]
-        before, after = order[i - 1] if i > 0 else -1, order[i + 1] if i + 1 < n else -1
-        before_turned, after_turned = i > 0 and turned[i - 1], i + 1 < n and turned[i + 1]
-        saved = _between(ends, before, before_turned, way, way_turned)
-        saved += _between(ends, way, way_turned, after, after_turned)
-        saved -= _between(ends, before, before_turned, after, after_turned)
-        best, place, direction = _GAIN, -1, way_turned
+        saved = gaps[i] + gaps[i + 1]
+        if 0 < i < n - 1:
+            saved -= _far(stops, i - 1, begins, i + 1)
+        best, place, back = _GAIN, -1, False
         # Gap k lies before the way at k; those beside the way are where it is.
         for k in range(n + 1):
             if k in (i, i + 1):
                 continue
-            one, other = order[k - 1] if k > 0 else -1, order[k] if k < n else -1
-            one_turned, other_turned = k > 0 and turned[k - 1], k < n and turned[k]
-            gap = _between(ends, one, one_turned, other, other_turned)
-            for back in (False, True):
-                spent = _between(ends, one, one_turned, way, back) + _between(ends, way, back, other, other_turned)
-                if saved - spent + gap > best:
-                    best, place, direction = saved - spent + gap, k, back
+            forth, reverse = 0.0, 0.0
+            if k > 0:
+                forth += _far(stops, k - 1, begins, i)
+                reverse += _far(stops, k - 1, stops, i)
+            if k < n:
+                forth += _far(stops, i, begins, k)
+                reverse += _far(begins, i, begins, k)
+            gain = saved + gaps[k] - min(forth, reverse)
+            if gain > best:
+                best, place, back = gain, k, reverse < forth
         if place >= 0:
             better = True
+            way, direction = order[i], turned[i] != back
+            begin, stop = begins[i].copy(), stops[i].copy()
+            if back:
+                begin, stop = stop, begin
             if place > i:
-                order[i : place - 1], turned[i : place - 1] = order[i + 1 : place].copy(), turned[i + 1 : place].copy()
-                order[place - 1], turned[place - 1] = way, direction
+                place -= 1
+                order[i:place], turned[i:place] = order[i + 1 : place + 1].copy(), turned[i + 1 : place + 1].copy()
+                begins[i:place], stops[i:place] = begins[i + 1 : place + 1].copy(), stops[i + 1 : place + 1].copy()
             else:
                 order[place + 1 : i + 1], turned[place + 1 : i + 1] = order[place:i].copy(), turned[place:i].copy()
-                order[place], turned[place] = way, direction
+                begins[place + 1 : i + 1], stops[place + 1 : i + 1] = begins[place:i].copy(), stops[place:i].copy()
+            order[place], turned[place] = way, direction
+            begins[place], stops[place] = begin, stop
+            gaps = _gaps(begins, stops)
     return better
