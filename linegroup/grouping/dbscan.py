@@ -75,14 +75,15 @@ def cluster_tree(
 
 
 def neighbour_distances(
-    tree: PointTree, k: int, *, max_work: int | None = None, work: NDArray[np.int64] | None = None
+    tree: PointTree, k: int, *, max_work: int | None = None, work: NDArray[np.int64] | None = None, most: int = 0
 ) -> NDArray[np.float64]:
     """`(N,)`, the distance from each point, in their given order, to its k-th nearest other one; 1 ≤ k < N.
 
-    Its quantiles tell what `eps` may be. `work` (spent and allowed) may stand for `max_work`.
+    Its quantiles tell what `eps` may be. `work` (spent and allowed) may stand for `max_work`. Of more than `most`
+    points, if that is given, about so many are measured, some of each place; the others are NaN.
     """
     work = allowance(max_work) if work is None else work
-    squared = kth_distances(tree, k, work)
+    squared = kth_distances(tree, k, work, -(-len(tree.order) // most) if most else 1)
     settle(work, "The search for neighbours", len(squared))
     answer = np.empty_like(squared)
     answer[tree.order] = np.sqrt(squared)

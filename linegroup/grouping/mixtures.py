@@ -19,8 +19,11 @@ from linegroup.sample import Field, Groups
 
 Array = NDArray[Any]
 
-_SAMPLE = 3000
+_SAMPLE = 2000
 """Pixels that the mixtures are fitted to."""
+
+_ROUNDS = 40
+"""Of fitting one mixture: noise, which has no clusters, would take all that are allowed."""
 
 _PATIENCE = 3
 """So many more clusters are tried than the best number so far: beyond, BIC does no better."""
@@ -98,5 +101,5 @@ def _fit_gmm(sample: Array, k: int, seed: int) -> Fitted:
 
     if len(sample) < 2:
         return 0.0, lambda points: np.zeros(len(points), dtype=np.int64)
-    model = GaussianMixture(k, reg_covar=_NOISE**2, random_state=seed).fit(sample)
+    model = GaussianMixture(k, reg_covar=_NOISE**2, max_iter=_ROUNDS, random_state=seed).fit(sample)
     return float(model.bic(sample)), model.predict

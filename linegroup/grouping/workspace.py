@@ -22,6 +22,9 @@ T = TypeVar("T")
 _POINTS = 8
 """Kinds of points that are kept, the last ones made: a tuning goes back and forth between some."""
 
+_MEASURED = 20_000
+"""Of more points about so many say how far apart neighbours are: quantiles are the same to a hundredth."""
+
 _KEPT = 2
 """Things of a grouper's own that are kept, the last ones made: they may be as large as the picture many times over."""
 
@@ -48,11 +51,13 @@ class Points:
         return build_tree(self.features[self.chosen])
 
     def neighbour_distances(self, k: int, max_work: int | None) -> NDArray[np.float64]:
-        """`(M,)`, distance of each to its k-th nearest other one."""
-        found: NDArray[np.float64] = self._keep(
-            ("near", k), max_work, lambda w: neighbour_distances(self.tree, k, work=w)
-        )
+        """Distance of each to its k-th nearest other one, in no order; of very many, of some from all over."""
+        found: NDArray[np.float64] = self._keep(("near", k), max_work, lambda w: self._measured(k, w))
         return found
+
+    def _measured(self, k: int, work: NDArray[np.int64]) -> NDArray[np.float64]:
+        distances = neighbour_distances(self.tree, k, work=work, most=_MEASURED)
+        return distances[np.isfinite(distances)]
 
     def reachability(self, min_samples: int, max_work: int | None) -> Reachability:
         """HDBSCAN's spanning tree of the chosen ones."""

@@ -8,7 +8,9 @@ from sklearn.metrics import adjusted_rand_score
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError
 from linegroup.grouping import CANDIDATES, GROUPERS, group_field, group_image, make_field
+from linegroup.grouping.dbscan import neighbour_distances
 from linegroup.grouping.embedding import auto_eps
+from linegroup.grouping.engine.tree import build_tree
 from linegroup.grouping.ink import Picture
 from linegroup.grouping.inks import separate_inks
 from linegroup.grouping.structure import find_structure
@@ -115,6 +117,23 @@ def test_auto_eps_is_the_quantile_of_the_kth_distance():
     points, truth = blobs([[0, 0], [30, 0]], radius=6)
     groups = group_field(field_of(points), GroupingConfig(auto_eps=True, auto_eps_q=0.98))
     assert adjusted_rand_score(truth, groups.labels) == 1
+
+
+@pytest.mark.parametrize("k", [1, 10, 50])
+@pytest.mark.parametrize("kind", ["clusters", "noise", "lattice"])
+def test_auto_eps_of_very_many_points_is_that_of_all_to_a_hundredth(k, kind):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100_000, 4))
+    if kind == "clusters":
+        own = np.arange(100_000) // 12_500
+        features = features * rng.uniform(0.05, 0.5, 8)[own, None] + 4 * rng.normal(size=(8, 4))[own]
+    if kind == "lattice":
+        features = np.rint(features * 8) / 8
+    features = features.astype(np.float32)
+    config = GroupingConfig(auto_eps_k=k)
+    exact = np.quantile(neighbour_distances(build_tree(features), k), config.auto_eps_q)
+    found = auto_eps(Workspace(field_of(features, (250, 400))).points(config), config)
+    assert found == pytest.approx(exact, rel=0.01)
 
 
 @pytest.mark.parametrize("method", CLUSTERING)

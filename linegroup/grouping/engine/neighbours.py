@@ -31,7 +31,7 @@ _PARTS = 16
 """Parts of the work for each thread, between which is looked whether all that is allowed is spent."""
 
 
-def kth_distances(tree: PointTree, k: int, work: Array) -> Array:
+def kth_distances(tree: PointTree, k: int, work: Array, step: int = 1) -> Array:
     """`(N,) float64` by position: squared distance from each point to its k-th nearest other point.
 
     The points of a block share one list of the blocks near them, nearest centre first. Blocks are spread
@@ -41,8 +41,9 @@ def kth_distances(tree: PointTree, k: int, work: Array) -> Array:
         tree: The points.
         k: Which neighbour, 1 ≤ k < N.
         work: Spent and allowed, as everywhere in the engine.
+        step: Only each so-manieth point of a block is measured, at least one; the others are NaN.
     """
-    answer = np.empty(len(tree.order), dtype=np.float64)
+    answer = np.full(len(tree.order), np.nan)
     cuts = np.linspace(0, len(tree.leaf), min(_PARTS * threads(), len(tree.leaf)) + 1).astype(np.int64).tolist()
     spent: list[int] = []
 
@@ -50,7 +51,7 @@ def kth_distances(tree: PointTree, k: int, work: Array) -> Array:
         share = work.copy()
         # What was allowed to all is spent: nobody will look at the answer.
         if work[0] + sum(spent) <= work[1]:
-            _kth_distances(tree, k, tree.band, *part, answer, share)
+            _kth_distances(tree, k, tree.band, *part, step, answer, share)
         spent.append(int(share[0] - work[0]))
 
     parts = list(itertools.pairwise(cuts))
@@ -65,7 +66,9 @@ def kth_distances(tree: PointTree, k: int, work: Array) -> Array:
 
 
 @compiled
-def _kth_distances(tree: PointTree, k: int, band: float, begin: int, end: int, answer: Array, work: Array) -> None:
+def _kth_distances(
+    tree: PointTree, k: int, band: float, begin: int, end: int, step: int, answer: Array, work: Array
+) -> None:
     """`kth_distances` of the points in some blocks, into `answer`."""
     distances = np.empty(LANES, dtype=tree.blocks.dtype)
     query = np.empty(tree.blocks.shape[1], dtype=tree.blocks.dtype)
@@ -76,11 +79,11 @@ def _kth_distances(tree: PointTree, k: int, band: float, begin: int, end: int, a
     for leaf in tree.leaf[begin:end]:
         first, stop = tree.start[leaf], tree.stop[leaf]
         heaps[:] = np.inf
-        begun = _begin(tree, leaf, k, band, heaps, query, distances, work)
-        furthest = heaps[: stop - first, 0].max()
+        begun = _begin(tree, leaf, k, band, step, heaps, query, distances, work)
+        furthest = heaps[: stop - first : step, 0].max()
         found = _blocks_near(tree, leaf, begun, furthest / (1 - band) + 2 * TINY, near, apart, centres, work)
         turn = np.argsort(centres[:found])
-        for position in range(first, stop):
+        for position in range(first, stop, step):
             heap = heaps[position - first]
             for d in range(len(query)):
                 query[d] = tree.points[position, d]
@@ -97,13 +100,21 @@ def _kth_distances(tree: PointTree, k: int, band: float, begin: int, end: int, a
 
 @compiled
 def _begin(
-    tree: PointTree, leaf: int, k: int, band: float, heaps: Array, query: Array, distances: Array, work: Array
+    tree: PointTree,
+    leaf: int,
+    k: int,
+    band: float,
+    step: int,
+    heaps: Array,
+    query: Array,
+    distances: Array,
+    work: Array,
 ) -> int:
-    """Fill the heaps of a block's points from the smallest node around it that holds enough; that node."""
+    """Fill the heaps of each so-manieth of a block's points from the smallest node around it that holds enough; that node."""
     node = leaf
     while tree.parent[node] >= 0 and tree.stop[node] - tree.start[node] <= max(k, LANES):
         node = tree.parent[node]
-    for position in range(tree.start[leaf], tree.stop[leaf]):
+    for position in range(tree.start[leaf], tree.stop[leaf], step):
         for d in range(len(query)):
             query[d] = tree.points[position, d]
         for v in range(node, tree.after[node]):
