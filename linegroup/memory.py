@@ -1,9 +1,10 @@
-"""Memory that is used again: what large arrays cost besides what is done with them."""
+"""What memory costs besides what is done with it: pages that are cleared, objects that are looked through."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import platform
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -33,3 +34,14 @@ def keep_freed_memory() -> bool:
         return False
     # The first two: setting one ends glibc's own way of adapting the other.
     return all(mallopt(*change) == 1 for change in ((_MMAP_THRESHOLD, KEPT), (_TRIM_THRESHOLD, KEPT), (_ARENA_MAX, 1)))
+
+
+def keep_objects() -> None:
+    """No longer look through the objects that there are now for garbage: a process that serves has a million of them.
+
+    Libraries, loaded models and compiled code stay anyway; looking through them stops a request for a third of a second
+    every now and then. To be called again after a model was changed: what is left of the old one goes first.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

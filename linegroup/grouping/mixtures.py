@@ -22,7 +22,7 @@ Array = NDArray[Any]
 _SAMPLE = 2000
 """Pixels that the mixtures are fitted to."""
 
-_ROUNDS = 40
+_ROUNDS = 25
 """Of fitting one mixture: noise, which has no clusters, would take all that are allowed."""
 
 _PATIENCE = 3

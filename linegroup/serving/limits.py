@@ -61,7 +61,7 @@ class Limits:
     """
 
     max_candidate_points: int = 120_000
-    max_work: int = 20_000_000
+    max_work: int = 12_000_000
     max_lines: int = 1_000
     max_candidates: int = 4_000_000
     max_jumps: int = 500_000

@@ -100,7 +100,7 @@ def _line(field: Field, groups: Groups, rgb: NDArray[np.uint8], number: int, par
         pixel_count=int(np.count_nonzero(groups.labels == number)) + len(beside),
         bbox=(x, y, right - x + 1, bottom - y + 1),
         colour=Colour.of(red, green, blue),
-        polyline=tuple((round(float(px), 2), round(float(py), 2)) for px, py in traced.points),
+        polyline=tuple((px, py) for px, py in traced.points.round(2).tolist()),
         parts=traced.parts,
         closed=traced.closed,
         thickness=round(traced.thickness, 2),

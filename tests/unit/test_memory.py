@@ -1,11 +1,15 @@
 """Freed memory that is kept for what is asked for next."""
 
+import gc
 import platform
 import resource
 import subprocess
 import sys
+import weakref
 
 import pytest
+
+from linegroup.memory import keep_objects
 
 PROGRAM = """
 import resource, sys, threading
@@ -47,3 +51,27 @@ def test_elsewhere_nothing_is_done(monkeypatch):
 
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not memory.keep_freed_memory.__wrapped__()
+
+
+def test_objects_that_stay_are_not_looked_through_and_garbage_goes():
+    class Node:
+        def __init__(self):
+            self.itself = self
+
+    old = weakref.ref(Node())
+    try:
+        keep_objects()
+        assert old() is None
+        assert gc.get_freeze_count() > 1000
+        held, later = Node(), weakref.ref(Node())
+        kept = weakref.ref(held)
+        gc.collect()
+        assert later() is None
+        keep_objects()
+        del held
+        gc.collect()
+        assert kept() is not None, "it was there when all were frozen"
+        keep_objects()
+        assert kept() is None, "once more: what is left of an old model goes"
+    finally:
+        gc.unfreeze()

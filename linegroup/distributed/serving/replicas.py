@@ -24,6 +24,7 @@ from linegroup.distributed.serving.proxied import OneRequestId
 from linegroup.distributed.serving.stages import Handle, RayStages
 from linegroup.distributed.serving.together import maps_together
 from linegroup.distributed.serving.workshop import Workshop
+from linegroup.memory import keep_objects
 from linegroup.model import LineModel
 from linegroup.predict import Predictor
 from linegroup.sample import Maps
@@ -97,7 +98,8 @@ class Embedder(Replica):
         Raises:
             Exception: the first one cannot be loaded. Later ones that cannot are refused and logged.
         """
-        await asyncio.to_thread(self.holder.change, user_config)
+        if await asyncio.to_thread(self.holder.change, user_config):
+            await asyncio.to_thread(keep_objects)
         if self._following is None and self._follow_s:
             self._following = asyncio.create_task(self._follow())
 
@@ -105,7 +107,8 @@ class Embedder(Replica):
         """Look from time to time where the alias of the model points; not all replicas at the same moment."""
         while True:
             await asyncio.sleep(self._follow_s * random.uniform(0.8, 1.2))
-            await asyncio.to_thread(self.holder.follow)
+            if await asyncio.to_thread(self.holder.follow):
+                await asyncio.to_thread(keep_objects)
 
     async def embed(self, order: Order) -> Parcel:
         """See `linegroup.serving.work.embed`."""
@@ -168,6 +171,7 @@ class Clusterer(Replica):
     def __init__(self, settings: ServiceSettings, methods: Sequence[str] | None) -> None:
         super().__init__(settings)
         warm_up(load_model(device="cpu").predictor, methods)
+        keep_objects()
 
     async def answer(self, parcel: Parcel, kind: str, options: Mapping[str, Any]) -> Reply:
         """See `linegroup.serving.work.answer`."""

@@ -110,7 +110,7 @@ def _begin(
     distances: Array,
     work: Array,
 ) -> int:
-    """Fill the heaps of each so-manieth of a block's points from the smallest node around it that holds enough; that node."""
+    """Fill the heaps of a block's points, by steps, from the smallest node around it that holds enough; that node."""
     node = leaf
     while tree.parent[node] >= 0 and tree.stop[node] - tree.start[node] <= max(k, LANES):
         node = tree.parent[node]
