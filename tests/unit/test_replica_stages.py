@@ -198,6 +198,27 @@ def test_ready_by_what_serve_says_and_errors_mean_no(outcome):
     assert not embedder.info.calls
 
 
+@pytest.mark.parametrize(
+    ("running", "expected"),
+    [
+        ({"Embedder": 1, "Clusterer": 2}, True),
+        ({"Embedder": 1, "Clusterer": 0}, False),  # it still compiles: the first picture would wait for it
+        ({"Embedder": 0, "Clusterer": 1}, False),
+        ({"Embedder": 1}, False),
+        ({}, False),
+    ],
+)
+def test_ready_is_when_both_stages_run(monkeypatch, running, expected):
+    deployments = {
+        name: SimpleNamespace(replica_states={"RUNNING": count, "STARTING": 1}) for name, count in running.items()
+    }
+    status = SimpleNamespace(applications={"app": SimpleNamespace(deployments=deployments)})
+    monkeypatch.setattr(readiness.serve, "status", lambda: status)
+    handles = [SimpleNamespace(app_name="app", deployment_name=name) for name in ("Embedder", "Clusterer")]
+    assert readiness.replicas_run(*handles) is expected
+    assert not readiness.replicas_run(SimpleNamespace(app_name="another", deployment_name="Embedder"))
+
+
 def test_a_question_that_hangs_is_not_asked_twice(monkeypatch):
     monkeypatch.setattr(readiness, "ASK_S", 0.02)
     monkeypatch.setattr(readiness, "NO_S", 0.0)

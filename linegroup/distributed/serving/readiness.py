@@ -34,7 +34,7 @@ class Readiness:
         self._asking: asyncio.Future[bool] | None = None
 
     def answered(self) -> None:
-        """A replica has just answered."""
+        """A picture was just done."""
         self._yes = time.monotonic()
 
     async def now(self) -> bool:
@@ -60,12 +60,17 @@ class Readiness:
             return False
 
 
-def replica_runs(handle: DeploymentHandle[Any]) -> bool:
-    """Whether a deployment has a replica that runs: one that has loaded and tried its model.
+def replicas_run(*handles: DeploymentHandle[Any]) -> bool:
+    """Whether each deployment has a replica that runs: one that has loaded and tried its model, or compiled its loops.
 
     Raises:
         Exception: Serve's controller does not answer.
     """
-    application = serve.status().applications.get(handle.app_name)
-    deployment = application and application.deployments.get(handle.deployment_name)
-    return bool(deployment and deployment.replica_states.get("RUNNING", 0))  # type: ignore[call-overload]
+    applications = serve.status().applications
+
+    def runs(handle: DeploymentHandle[Any]) -> bool:
+        application = applications.get(handle.app_name)
+        deployment = application and application.deployments.get(handle.deployment_name)
+        return bool(deployment and deployment.replica_states.get("RUNNING", 0))  # type: ignore[call-overload]
+
+    return all(map(runs, handles))

@@ -12,7 +12,7 @@ from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayTas
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
-from linegroup.distributed.serving.readiness import Readiness, replica_runs
+from linegroup.distributed.serving.readiness import Readiness, replicas_run
 from linegroup.errors import UserError
 from linegroup.serving.answers import Reply
 from linegroup.serving.schema import ModelInfo
@@ -45,7 +45,7 @@ class RayStages:
         clusterer: Handle of `Clusterer`.
         retry_after_s: What is told when there is too much work.
         attempts: How often a picture is begun when replicas die under it.
-        ask: Whether the embedder has a replica; None: Serve is asked.
+        ask: Whether both have a replica; None: Serve is asked.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RayStages:
         self._clusterer = clusterer
         self._retry_after_s = retry_after_s
         self._attempts = attempts
-        self._readiness = Readiness(ask or partial(replica_runs, embedder))
+        self._readiness = Readiness(ask or partial(replicas_run, embedder, clusterer))
 
     async def run(self, order: Order) -> Reply:
         """See `Stages`; done again from the start when a replica dies under it."""
@@ -87,7 +87,6 @@ class RayStages:
             raise Overloaded("No model is loaded, or all replicas are busy.", self._retry_after_s) from None
         except LOST:
             raise Overloaded("The replica stopped.", self._retry_after_s) from None
-        self._readiness.answered()
         return info
 
     async def ready(self) -> bool:
