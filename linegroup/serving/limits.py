@@ -19,10 +19,10 @@ Size = tuple[int, int]
 
 MOST_POINTS: Mapping[str, int] = MappingProxyType(
     {
-        "dbscan": 120_000,
-        "margin": 120_000,
-        "hdbscan": 30_000,
-        "colour": 120_000,
+        "dbscan": 80_000,
+        "margin": 60_000,
+        "hdbscan": 20_000,
+        "colour": 80_000,
         "kmeans": 400_000,
         "gmm": 40_000,
         "sklearn_dbscan": 3_000,
@@ -61,11 +61,11 @@ class Limits:
     """
 
     max_candidate_points: int = 120_000
-    max_work: int = 12_000_000
+    max_work: int = 10_000_000
     max_lines: int = 1_000
     max_candidates: int = 4_000_000
     max_jumps: int = 500_000
-    max_trace_work: int = 200_000
+    max_trace_work: int = 150_000
 
     def points_of(self, method: str) -> int | None:
         """Candidates that a grouper is given at most; None: all."""
