@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -172,20 +172,20 @@ class Predictor:
         """Name and version, as they stand in every result."""
         return ModelRecord(name=self.name, version=self.version)
 
-    def embed(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Field:
-        """The candidate pixels of a picture `(h, w, 3) uint8` RGB with all that its grouper reads of it.
+    def embed(self, pixels: NDArray[np.uint8], maps: Maps | None = None, heads: Collection[str] | None = None) -> Field:
+        """The candidate pixels of a picture `(h, w, 3) uint8` RGB with all that a grouper may want to know of it.
 
         Args:
             pixels: The picture.
             maps: What the model says of it, where that is known already.
+            heads: Heads of the model that are asked, none for the pixels alone; None: all.
 
         Raises:
             UserError: wrong shape or type, or candidates that need a model.
         """
         check_picture(pixels)
         picture = Picture(pixels)
-        heads = maps_read(self.grouping)
-        if maps is None and self.model is not None and heads:
+        if maps is None and self.model is not None and (heads is None or heads):
             maps = self.model.maps(pixels, where=candidates_of_pixels(picture, self.grouping), heads=heads)
         return make_field(picture, maps, self.grouping)
 
@@ -196,7 +196,7 @@ class Predictor:
             UserError: as `embed`, or more lines than labels have numbers.
         """
         started = time.perf_counter()
-        candidates = self.embed(pixels, maps)
+        candidates = self.embed(pixels, maps, maps_read(self.grouping))
         safe_point()
         embedded = time.perf_counter()
         groups = group_field(candidates, self.grouping)

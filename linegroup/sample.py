@@ -163,7 +163,7 @@ class Field:
     page: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 3), dtype=np.float32))
     crossing: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     tangent: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.float32))
-    foreground_known: bool = True
+    foreground_known: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.positions)

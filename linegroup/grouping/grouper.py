@@ -32,20 +32,30 @@ GROUPERS: dict[str, Callable[[Workspace, GroupingConfig], Groups]] = {
 }
 """Methods by name."""
 
-_CLUSTERED = frozenset({"embedding", "crossing"})
-_NOTHING: frozenset[str] = frozenset()
 
-READS: dict[str, frozenset[str]] = {
-    "dbscan": _CLUSTERED,
-    "hdbscan": _CLUSTERED,
-    "margin": _CLUSTERED,
-    "link": frozenset({"embedding", "foreground", "tangent"}),
-    "colour": _NOTHING,
-    "kmeans": _NOTHING,
-    "gmm": _NOTHING,
-    "components": _NOTHING,
-    "sklearn_dbscan": _CLUSTERED,
-    "hdbscan_library": _CLUSTERED,
+def _clustered(_config: GroupingConfig) -> set[str]:
+    return {"embedding", "crossing"}
+
+
+def _linked(config: GroupingConfig) -> set[str]:
+    return {"foreground", "tangent", *(["embedding"] if config.embedding_cost else [])}
+
+
+def _nothing(_config: GroupingConfig) -> set[str]:
+    return set()
+
+
+READS: dict[str, Callable[[GroupingConfig], set[str]]] = {
+    "dbscan": _clustered,
+    "hdbscan": _clustered,
+    "margin": _clustered,
+    "link": _linked,
+    "colour": _nothing,
+    "kmeans": _nothing,
+    "gmm": _nothing,
+    "components": _nothing,
+    "sklearn_dbscan": _clustered,
+    "hdbscan_library": _clustered,
 }
 """What of a model's maps each method reads, by the names of their heads: the others need not be asked."""
 
@@ -58,8 +68,8 @@ def maps_read(config: GroupingConfig) -> frozenset[str]:
     """
     if config.method not in READS:
         raise unknown_name("grouper", config.method, READS)
-    of_candidates = _NOTHING if config.candidates in OF_PIXELS else frozenset({"foreground"})
-    return READS[config.method] | of_candidates
+    of_candidates = set() if config.candidates in OF_PIXELS else {"foreground"}
+    return frozenset(READS[config.method](config) | of_candidates)
 
 
 class Grouper:

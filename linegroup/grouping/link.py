@@ -70,7 +70,7 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
     field = workspace.field
     if not len(field):
         return empty_groups(0)
-    learned = field.features.shape[1] > 0
+    learned = field.foreground_known or field.features.shape[1] > 0
     likely = field.foreground >= config.foreground_threshold
     if learned and not likely.all() and _looks_say_little(field):
         threshold = max(SURE, config.foreground_threshold)

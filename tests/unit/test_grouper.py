@@ -104,7 +104,8 @@ def test_the_crossings_a_model_predicts_reach_the_field():
 
 @pytest.mark.parametrize("candidates", sorted(CANDIDATES))
 @pytest.mark.parametrize("method", sorted(GROUPERS))
-def test_what_a_method_does_not_read_changes_nothing(method, candidates):
+@pytest.mark.parametrize("embedding_cost", [0.0, 2.0])
+def test_what_a_method_does_not_read_changes_nothing(method, candidates, embedding_cost):
     rng = np.random.default_rng(0)
     sample = two_crossing_lines()
     truth = draw_targets(sample)
@@ -117,6 +118,7 @@ def test_what_a_method_does_not_read_changes_nothing(method, candidates):
         rng.normal(size=(2, *size)).astype(np.float32),
     )
     config = GroupingConfig(method=method, candidates=candidates, min_samples=5, max_candidate_points=2000, seed=3)
+    config = config.changed({"embedding_cost": embedding_cost})
     read = maps_read(config)
     kept = {name: value for name, value in vars(maps).items() if name in read}
     neutral = {"embedding": np.zeros((0, *size), np.float32), "foreground": np.ones(size, np.float32)}
@@ -130,7 +132,7 @@ def test_what_a_method_does_not_read_changes_nothing(method, candidates):
 
 def test_every_method_says_what_it_reads():
     assert set(READS) == set(GROUPERS)
-    assert set().union(*READS.values()) <= set(HEADS)
+    assert set().union(*(reads(GroupingConfig(embedding_cost=1)) for reads in READS.values())) == set(HEADS)
     with pytest.raises(UserError, match="Unknown grouper"):
         maps_read(GroupingConfig(method="magic"))
 
