@@ -125,7 +125,7 @@ class LineModel(nn.Module):
             pixels: The picture.
             check: Called before each tile; what it raises ends the work.
             where: `(height, width)`, the pixels that are asked about: elsewhere the maps may say anything. On a CPU
-                a few take a seventh less time than all. None: all.
+                a few take a fifth less time than all. None: all.
             heads: Names of those that are asked; None: all. Without the foreground no other size is looked at.
 
         Raises:

@@ -18,6 +18,9 @@ Image = NDArray[np.int32]
 LARGEST = 1_000_000
 """Pixels of a patch × pixels of lines that touch it; a larger patch is no crossing, whatever a model says."""
 
+MOST_WORK = 200_000_000
+"""The same, of all patches together: those beyond, from the top on, are none either."""
+
 _EDGE = 0.5
 """A pixel so far outside a hull is in it, as where it is drawn."""
 
@@ -47,7 +50,7 @@ def share_crossings(field: Field, groups: Groups, crossing: Mask) -> Groups:
     patch = patches[ys, xs]
     order = np.argsort(patch, kind="stable")
     starts = np.searchsorted(patch[order], np.arange(1, count + 1))
-    first, pixel, line = _share(picture, ys[order], xs[order], starts, LARGEST)
+    first, pixel, line = _share(picture, ys[order], xs[order], starts, LARGEST, MOST_WORK)
     large = first < 0
     if large.any():
         first[large] = _nearest(picture)[ys[order][large], xs[order][large]]
@@ -69,7 +72,7 @@ def _nearest(labels: Image) -> Image:
 
 @compiled
 def _share(
-    labels: Image, ys: NDArray[Any], xs: NDArray[Any], starts: NDArray[Any], largest: int
+    labels: Image, ys: NDArray[Any], xs: NDArray[Any], starts: NDArray[Any], largest: int, most: int
 ) -> tuple[Image, NDArray[Any], NDArray[Any]]:
     """The first line of each pixel, -1 in too large patches that touch a line, and further lines: pixel, line.
 
@@ -79,7 +82,9 @@ def _share(
         xs: Columns.
         starts: Where each patch begins, and n.
         largest: As `LARGEST`.
+        most: As `MOST_WORK`.
     """
+    work = 0
     first = np.zeros(len(ys), dtype=np.int32)
     pixels, lines, claimed = np.empty(256, np.int64), np.empty(256, np.int64), 0
     seen = np.zeros(labels.shape, dtype=np.int32)
@@ -91,11 +96,12 @@ def _share(
                 for x in range(xs[i] - 1, xs[i] + 2):
                     if labels[y, x] > 0 and seen[y, x] <= patch:
                         seen[y, x] = patch + 1
-                        touching[count] = labels[y, x] * labels.size + y * labels.shape[1] + x
+                        touching[count] = np.int64(labels[y, x]) * labels.size + y * labels.shape[1] + x
                         count += 1
-        if (stop - start) * count > largest:
+        if (stop - start) * count > min(largest, most - work):
             first[start:stop] = -1
             continue
+        work += (stop - start) * count
         keys = np.sort(touching[:count])
         within, nearest = np.full(stop - start, np.inf), np.full(stop - start, np.inf)
         begun, a = claimed, 0

@@ -80,10 +80,10 @@ def neighbour_distances(
     """`(N,)`, the distance from each point, in their given order, to its k-th nearest other one; 1 ≤ k < N.
 
     Its quantiles tell what `eps` may be. `work` (spent and allowed) may stand for `max_work`. Of more than `most`
-    points, if that is given, about so many are measured, some of each place; the others are NaN.
+    points, if that is given, so many to twice as many are measured, some of each place; the others are NaN.
     """
     work = allowance(max_work) if work is None else work
-    squared = kth_distances(tree, k, work, -(-len(tree.order) // most) if most else 1)
+    squared = kth_distances(tree, k, work, max(1, len(tree.order) // most) if most else 1)
     settle(work, "The search for neighbours", len(squared))
     answer = np.empty_like(squared)
     answer[tree.order] = np.sqrt(squared)

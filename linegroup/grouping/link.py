@@ -70,12 +70,11 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
     field = workspace.field
     if not len(field):
         return empty_groups(0)
-    learned = field.foreground_known or field.features.shape[1] > 0
-    likely = field.foreground >= config.foreground_threshold
-    if learned and not likely.all() and _looks_say_little(field):
+    known, likely = field.foreground_known, field.foreground >= config.foreground_threshold
+    if known and not likely.all() and _looks_say_little(field):
         threshold = max(SURE, config.foreground_threshold)
         drawing = workspace.keep(("sure", threshold), lambda: _sure_drawing(field, threshold))
-    elif learned and field.foreground_known and likely.all():
+    elif known and likely.all():
         drawing = workspace.keep("foreground", lambda: _Drawing(field, foreground_inks(field)))
     elif likely.all():
         drawing = workspace.keep("chart", lambda: _upright_drawing(field, likely))
@@ -83,7 +82,7 @@ def group_link(workspace: Workspace, config: GroupingConfig) -> Groups:
         drawing = workspace.keep(("likely", config.foreground_threshold), lambda: _upright_drawing(field, likely))
     if not len(drawing.field):
         return empty_groups(len(field))
-    groups = _group(drawing, _looks(drawing.field, config, learned=learned), config, learned=learned)
+    groups = _group(drawing, _looks(drawing.field, config), config)
     return groups if drawing.order is None else _as_it_was(groups, drawing, field)
 
 
@@ -152,29 +151,35 @@ def _looks_say_little(field: Field) -> bool:
     return bool(crowded or np.count_nonzero(sure) < ODD * len(field))
 
 
-def _looks(field: Field, config: GroupingConfig, *, learned: bool) -> Looks:
+def _looks(field: Field, config: GroupingConfig) -> Looks:
     where = np.full(field.size, -1, dtype=np.int32)
-    if not learned:
+    if not _is_told(field, config):
         return Looks(where, np.zeros((0, 0), np.float32), np.zeros((0, 2), np.float32), 1.0, 0.0)
     where[field.positions[:, 1], field.positions[:, 0]] = np.arange(len(field), dtype=np.int32)
     return Looks(where, field.features, field.tangent, 2 * (config.margin or APART), config.embedding_cost)
 
 
-def _group(drawing: _Drawing, looks: Looks, config: GroupingConfig, *, learned: bool) -> Groups:
+def _is_told(field: Field, config: GroupingConfig) -> bool:
+    """Whether a model says something that links are to go by: of what is not read nothing counts."""
+    embedded = config.embedding_cost > 0 and field.features.shape[1] > 0
+    return bool(field.foreground_known or embedded or field.tangent.any())
+
+
+def _group(drawing: _Drawing, looks: Looks, config: GroupingConfig) -> Groups:
     """Number the lines of all inks; ink beside a line that is of none is its soft edge, or what lies under it."""
     field, inks = drawing.field, drawing.inks
     labels = np.zeros(field.size, dtype=np.int32)
     lines: list[list[Chain]] = []
     whole = sum(drawing.amounts)
-    known = zip(inks.masks, drawing.strokes, drawing.amounts, drawing.marks, strict=True)
-    for ink, strokes, amount, marks in known:
-        seen = replace(looks, marks=marks) if learned or marks else None
+    told = _is_told(field, config)
+    for ink, strokes, amount, marks in zip(inks.masks, drawing.strokes, drawing.amounts, drawing.marks, strict=True):
+        seen = replace(looks, marks=marks) if told or marks else None
         found = link_lines(ink, inks.plot, seen, alone=amount >= ALONE * whole or marks is not None, strokes=strokes)
         own = share_out(ink, found)
         np.add(own, len(lines), out=labels, where=own > 0)
         lines.extend(found)
     labels = with_edges(labels, (inks.free, EDGE))
-    if learned:
+    if field.foreground_known:
         labels = with_edges(labels, (inks.free & _believed(field, config), FAR))
     xs, ys = field.positions.T
     given = labels[ys, xs].astype(np.int64)

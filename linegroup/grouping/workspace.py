@@ -23,7 +23,7 @@ _POINTS = 8
 """Kinds of points that are kept, the last ones made: a tuning goes back and forth between some."""
 
 _MEASURED = 20_000
-"""Of more points about so many say how far apart neighbours are: quantiles are the same to a hundredth."""
+"""Of more points so many or up to twice as many say how far apart neighbours are."""
 
 _KEPT = 2
 """Things of a grouper's own that are kept, the last ones made: they may be as large as the picture many times over."""

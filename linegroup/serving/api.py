@@ -64,10 +64,10 @@ def state_routes(desk: Desk) -> APIRouter:
     async def health() -> Health:
         return Health(status="ok")
 
-    @router.get("/ready", summary="Whether a model is loaded.", responses={503: {"model": ErrorAnswer}})
+    @router.get("/ready", summary="Whether pictures can be done.", responses={503: {"model": ErrorAnswer}})
     async def ready() -> Health:
         if not await desk.stages.ready():
-            raise Overloaded("No model is loaded yet.", desk.settings.retry_after_s)
+            raise Overloaded("No model is loaded yet, or nobody groups pictures yet.", desk.settings.retry_after_s)
         return Health(status="ready")
 
     @router.get("/model/info", summary="Which model is loaded.")

@@ -29,8 +29,8 @@ MOST_POINTS: Mapping[str, int] = MappingProxyType(
         "hdbscan_library": 3_000,
     }
 )
-"""Candidates that a grouper does in about a second; of more a sample is grouped. Those not named do all: their pixels
-have to touch each other."""
+"""Candidates that a grouper does in about half a second; of more a sample is grouped. Those not named do all: their
+pixels have to touch each other."""
 
 MOST_NEIGHBOUR = 400
 """HDBSCAN looks no further than to the so-manieth neighbour: its time grows with points times neighbours."""

@@ -38,6 +38,9 @@ _KEPT = 10
 _KNOWN = 64
 """Answers that a chart keeps, compressed: some ten thousand bytes each."""
 
+_FORMAT = 2
+"""Of kept maps: those of another one are not read."""
+
 _HALF = float(np.finfo(np.float16).max)
 _INK = ("white_threshold", "canny_threshold1", "canny_threshold2", "canny_aperture_size", "canny_l2gradient")
 _FIELD = ("candidates", *_INK, "canny_dilate_iter")
@@ -146,7 +149,7 @@ class MapFolder:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
-        self.prefix = hashlib.sha256(name.encode()).hexdigest()[:12]
+        self.prefix = hashlib.sha256(f"{_FORMAT} {name}".encode()).hexdigest()[:12]
 
     def fill(self, model: LineModel, samples: SampleReader, chosen: Sequence[int], progress: Progress) -> None:
         """Run the network on the charts that are not there yet.
@@ -167,9 +170,8 @@ class MapFolder:
     def chart(self, samples: SampleReader, index: int, data: DataConfig) -> Chart:
         """One of the charts that are there."""
         with np.load(self._path(index), allow_pickle=False) as arrays:
-            # Older versions took every foreground for known, and kept nothing of that.
-            found = {name: arrays[name] for name in arrays.files}
-        maps = Maps(**{**found, "foreground_known": bool(found.get("foreground_known", True))})
+            found = {field.name: arrays[field.name] for field in fields(Maps)}
+        maps = Maps(**{**found, "foreground_known": bool(found["foreground_known"])})
         return Chart(samples.read(index), data, maps)
 
     def _path(self, index: int) -> Path:

@@ -14,6 +14,7 @@ from hdbscan import _hdbscan_linkage, _hdbscan_tree
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import DBSCAN
 
+from linegroup import compiling
 from linegroup.grouping.dbscan import dbscan, dbscan_core, neighbour_distances
 from linegroup.grouping.engine.budget import WorkExceeded, allowance
 from linegroup.grouping.engine.neighbours import nearest_labels
@@ -358,7 +359,7 @@ def test_even_points_stop_at_the_allowance_with_a_word_on_what_to_do(cluster):
 def test_threads_at_once_do_not_disturb_each_other(monkeypatch):
     clouds = [hard_cloud(seed)[0].astype(np.float32) for seed in range(8)]
     expected = [(dbscan(points, 0.4, 4), hdbscan(points, 4, 4).labels) for points in clouds]
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr("linegroup.compiling._given", [3])
     wrong = []
 
     def work(i):
@@ -375,12 +376,23 @@ def test_threads_at_once_do_not_disturb_each_other(monkeypatch):
     assert not wrong
 
 
+def test_threads_are_those_said_last(monkeypatch):
+    monkeypatch.setattr(compiling, "_given", [])
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert compiling.threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert compiling.threads() == (os.cpu_count() or 1)
+    compiling.use_threads(2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert compiling.threads() == 2
+
+
 def test_the_number_of_threads_changes_nothing(monkeypatch):
     points = np.random.default_rng(1).normal(size=(5000, 4)).astype(np.float32)
     found = []
     spent = set()
-    for threads in ("1", "2", "5"):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    for threads in (1, 2, 5):
+        monkeypatch.setattr("linegroup.compiling._given", [threads])
         found.append(hdbscan(points, 20, 10))
         work = allowance(None)
         span(build_tree(points), 10, work=work)

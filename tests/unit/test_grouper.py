@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 import linegroup.grouping.workspace as workspace_module
 from linegroup.config import Config, GroupingConfig
 from linegroup.errors import UserError
-from linegroup.grouping import CANDIDATES, GROUPERS, Grouper, group_field, group_image, make_field, maps_read
+from linegroup.grouping import CANDIDATES, GROUPERS, Grouper, crossings, group_field, group_image, make_field, maps_read
 from linegroup.grouping.clustering import number_lines
 from linegroup.grouping.crossings import share_crossings
 from linegroup.grouping.engine.budget import WorkExceeded
@@ -105,7 +105,8 @@ def test_the_crossings_a_model_predicts_reach_the_field():
 @pytest.mark.parametrize("candidates", sorted(CANDIDATES))
 @pytest.mark.parametrize("method", sorted(GROUPERS))
 @pytest.mark.parametrize("embedding_cost", [0.0, 2.0])
-def test_what_a_method_does_not_read_changes_nothing(method, candidates, embedding_cost):
+@pytest.mark.parametrize("known", [True, False])
+def test_what_a_method_does_not_read_changes_nothing(method, candidates, embedding_cost, known):
     rng = np.random.default_rng(0)
     sample = two_crossing_lines()
     truth = draw_targets(sample)
@@ -119,10 +120,14 @@ def test_what_a_method_does_not_read_changes_nothing(method, candidates, embeddi
     )
     config = GroupingConfig(method=method, candidates=candidates, min_samples=5, max_candidate_points=2000, seed=3)
     config = config.changed({"embedding_cost": embedding_cost})
+    if not known:
+        if candidates == "model":
+            pytest.skip("refused")
+        maps = Maps(maps.embedding, np.ones(size, np.float32), maps.crossing, maps.tangent, foreground_known=False)
     read = maps_read(config)
     kept = {name: value for name, value in vars(maps).items() if name in read}
     neutral = {"embedding": np.zeros((0, *size), np.float32), "foreground": np.ones(size, np.float32)}
-    some = Maps(**{**neutral, **kept}, foreground_known="foreground" in read)
+    some = Maps(**{**neutral, **kept}, foreground_known=known and "foreground" in read)
     pixels = unpng(sample.image)
     wanted, found = (group_image(pixels, each if read else None, config)[1] for each in (maps, some))
     assert np.array_equal(found.labels, wanted.labels)
@@ -353,6 +358,28 @@ def test_many_crossings_of_many_lines_cost_little():
     field = plain_field(np.stack([xs, ys], axis=1), (400, 400))
     lines = number_lines(labels - 1, labels > 0)
     assert (share_crossings(field, lines, crossing).labels > 0).all()
+
+
+def test_crossings_beyond_all_work_go_to_the_nearest_line(monkeypatch):
+    monkeypatch.setattr("linegroup.grouping.crossings.MOST_WORK", 100_000)
+    ys, xs = np.mgrid[:200, :60].reshape(2, -1)
+    crossing = (ys % 2 == 1) & (xs > 0) & (xs < 59)  # rows, each beside two lines
+    labels = np.where(crossing, 0, ys // 2 + 1)
+    field = plain_field(np.stack([xs, ys], axis=1), (200, 60))
+    lines = number_lines(labels - 1, labels > 0)
+    groups = share_crossings(field, lines, crossing)
+    assert (groups.labels > 0).all()
+    assert 0 < len(groups.shared) < 5_000
+    assert ys[groups.shared[:, 0]].max() < 100, "the first ones are shared"
+
+
+def test_keys_of_many_lines_are_not_cut_off_without_compiler():
+    plain = getattr(crossings._share, "py_func", crossings._share)
+    labels = np.zeros((300, 400), np.int32)
+    labels[9, 9:12], labels[11, 9:12] = 60_000, 59_999
+    first, _, lines = plain(labels, np.array([10]), np.array([10]), np.array([0, 1]), 10**6, 10**6)
+    assert first[0] in (60_000, 59_999)
+    assert set(lines.tolist()) | set(first.tolist()) <= {60_000, 59_999}
 
 
 def test_large_patches_are_no_crossings_and_cost_little():

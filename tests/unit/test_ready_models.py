@@ -83,6 +83,21 @@ def test_some_pixels_are_told_as_all_are(monkeypatch, scales, size, share):
         assert not asked
 
 
+@pytest.mark.parametrize("size", [(64, 96), (61, 97), (33, 130)])
+def test_two_levels_are_done_at_a_line_alone(monkeypatch, size):
+    model = folded(trained())
+    where = np.zeros(size, dtype=bool)
+    where[size[0] // 2, 3:] = where[-1, :5] = True
+    asked = []
+    real = SparseLevel.__call__
+    monkeypatch.setattr(SparseLevel, "__call__", lambda self, *given: asked.append(1) or real(self, *given))
+    some = model.maps(picture(size), where=where)
+    assert len(asked) == 2
+    all_ = model.maps(picture(size))
+    for name in NAMES:
+        np.testing.assert_allclose(getattr(some, name)[..., where], getattr(all_, name)[..., where], rtol=0, atol=1e-4)
+
+
 def test_some_pixels_of_a_picture_in_tiles(monkeypatch):
     monkeypatch.setattr("linegroup.model.LARGEST", 1000)
     monkeypatch.setattr("linegroup.model.TILE", 32)

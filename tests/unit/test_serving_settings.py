@@ -116,5 +116,11 @@ def test_the_example_file_names_every_setting_and_is_refused_as_it_is():
 
 def test_the_documentation_names_every_setting():
     text = (ROOT / "docs/serving.md").read_text()
-    for name in ServiceSettings.model_fields:
+    example = (ROOT / ".env.example").read_text()
+    for name, field in ServiceSettings.model_fields.items():
         assert f"`{name.upper()}`" in text
+        if isinstance(field.default, int) and not isinstance(field.default, bool):
+            told = re.search(rf"^\| `{name.upper()}` \| (\d+)", text, re.MULTILINE)
+            assert told is None or int(told[1]) == field.default, name
+            told = re.search(rf"^# {name.upper()}=(\d+)", example, re.MULTILINE)
+            assert told is None or int(told[1]) == field.default, name

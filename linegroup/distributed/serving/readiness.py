@@ -24,7 +24,7 @@ class Readiness:
     """Asks at most one question at a time, however many want to know; what fails means no.
 
     Args:
-        ask: Whether there is a replica with a model; called in a thread, may fail or hang.
+        ask: Whether each stage has a replica; called in a thread, may fail or hang.
     """
 
     def __init__(self, ask: Callable[[], bool]) -> None:
@@ -56,7 +56,7 @@ class Readiness:
         try:
             return self._ask()
         except Exception as error:
-            _log.warning("nobody could say whether a model is loaded", extra={"reason": repr(error)})
+            _log.warning("nobody could say whether all stages run", extra={"reason": repr(error)})
             return False
 
 

@@ -193,6 +193,7 @@ class Ingress(Replica):
         self.settings = settings
         self.stages = RayStages(embedder, clusterer, settings.retry_after_s)
         self.draining = Draining()
+        keep_objects()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         app = build_api(self.settings, self.stages, replica=serve.get_replica_context().replica_id.unique_id)
