@@ -180,7 +180,8 @@ def _group(drawing: _Drawing, looks: Looks, config: GroupingConfig) -> Groups:
         lines.extend(found)
     labels = with_edges(labels, (inks.free, EDGE))
     if field.foreground_known:
-        labels = with_edges(labels, (inks.free & _believed(field, config), FAR))
+        wide = with_edges(labels, (inks.free & _believed(field, config), FAR))
+        labels = np.where((labels == 0) & _grey_beside_hue(field, labels, wide), 0, wide)
     xs, ys = field.positions.T
     given = labels[ys, xs].astype(np.int64)
     sizes = np.bincount(given, minlength=len(lines) + 1)
@@ -236,6 +237,16 @@ def _under_others(
         pairs.append(np.stack([over, np.full(len(over), own[0])], axis=1))
     shared = (np.concatenate(pairs) if pairs else np.zeros((0, 2))).astype(np.int32)
     return shared[np.lexsort(shared.T)]
+
+
+def _grey_beside_hue(field: Field, labels: NDArray[np.int32], wide: NDArray[np.int32]) -> Mask:
+    """`(h, w)`, ink without hue of lines with hue: grid that goes on from under them, whatever a model says."""
+    hued = np.zeros(field.size, dtype=np.bool_)
+    xs, ys = field.positions.T
+    hued[ys, xs] = has_hue(field)
+    most = int(labels.max(initial=0)) + 1
+    share = np.bincount(labels[hued], minlength=most) / np.maximum(np.bincount(labels.ravel(), minlength=most), 1)
+    return np.asarray((share > 0.5)[wide] & ~hued)
 
 
 def _believed(field: Field, config: GroupingConfig) -> Mask:
