@@ -60,7 +60,7 @@ class SmallUNet(Backbone):
     def features_at(self, image: Tensor, where: NDArray[np.bool_]) -> Tensor:
         """See `Backbone.features_at`: the finest levels are done at those pixels only, as far as that is faster."""
         blocks = [block for block in self.decoder if isinstance(block, FoldedBlock)]
-        read = surroundings(where)[: len(blocks)] if COMPILES and is_plain(image) else []
+        read = surroundings(where)[: len(blocks)] if blocks and COMPILES and is_plain(image) else []
         if not read:
             return super().features_at(image, where)
         skips, x = self._to_level(len(read), image, None)

@@ -100,6 +100,11 @@ class Looks:
     unalike: float
     marks: Marks | None = None
 
+    @property
+    def told(self) -> bool:
+        """Whether a model says something."""
+        return len(self.tangent) > 0
+
     def mean(self, points: Points) -> Points:
         """Mean embedding `(D,)` along points `(n, 2)` that are pixels; NaN where unknown."""
         ends = np.array([0, len(points)])

@@ -90,19 +90,12 @@ def _share(
     seen = np.zeros(labels.shape, dtype=np.int32)
     for patch in range(len(starts) - 1):
         start, stop = starts[patch], starts[patch + 1]
-        touching, count = np.empty(8 * (stop - start), np.int64), 0
-        for i in range(start, stop):
-            for y in range(ys[i] - 1, ys[i] + 2):
-                for x in range(xs[i] - 1, xs[i] + 2):
-                    if labels[y, x] > 0 and seen[y, x] <= patch:
-                        seen[y, x] = patch + 1
-                        touching[count] = np.int64(labels[y, x]) * labels.size + y * labels.shape[1] + x
-                        count += 1
+        keys = _touching(labels, ys[start:stop], xs[start:stop], seen, patch + 1)
+        count = len(keys)
         if (stop - start) * count > min(largest, most - work):
             first[start:stop] = -1
             continue
         work += (stop - start) * count
-        keys = np.sort(touching[:count])
         within, nearest = np.full(stop - start, np.inf), np.full(stop - start, np.inf)
         begun, a = claimed, 0
         while a < count:
@@ -141,6 +134,23 @@ def _share(
                 kept += 1
         claimed = kept
     return first, pixels[:claimed].copy(), lines[:claimed].copy()
+
+
+@compiled
+def _touching(labels: Image, ys: NDArray[Any], xs: NDArray[Any], seen: Image, turn: int) -> NDArray[Any]:
+    """The pixels of lines next to some others, line by line, row by row: label × pixels of the picture + place.
+
+    `seen (h, w)` becomes `turn` there, which is larger than all turns before.
+    """
+    keys, count = np.empty(8 * len(ys), np.int64), 0
+    for i in range(len(ys)):
+        for y in range(ys[i] - 1, ys[i] + 2):
+            for x in range(xs[i] - 1, xs[i] + 2):
+                if labels[y, x] > 0 and seen[y, x] < turn:
+                    seen[y, x] = turn
+                    keys[count] = np.int64(labels[y, x]) * labels.size + y * labels.shape[1] + x
+                    count += 1
+    return np.sort(keys[:count])
 
 
 @compiled

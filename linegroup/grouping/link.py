@@ -153,16 +153,12 @@ def _looks_say_little(field: Field) -> bool:
 
 def _looks(field: Field, config: GroupingConfig) -> Looks:
     where = np.full(field.size, -1, dtype=np.int32)
-    if not _is_told(field, config):
+    embedded = config.embedding_cost > 0 and field.features.shape[1] > 0
+    # Of what is not read nothing counts: it is not always asked for.
+    if not (field.foreground_known or embedded or field.tangent.any()):
         return Looks(where, np.zeros((0, 0), np.float32), np.zeros((0, 2), np.float32), 1.0, 0.0)
     where[field.positions[:, 1], field.positions[:, 0]] = np.arange(len(field), dtype=np.int32)
     return Looks(where, field.features, field.tangent, 2 * (config.margin or APART), config.embedding_cost)
-
-
-def _is_told(field: Field, config: GroupingConfig) -> bool:
-    """Whether a model says something that links are to go by: of what is not read nothing counts."""
-    embedded = config.embedding_cost > 0 and field.features.shape[1] > 0
-    return bool(field.foreground_known or embedded or field.tangent.any())
 
 
 def _group(drawing: _Drawing, looks: Looks, config: GroupingConfig) -> Groups:
@@ -171,9 +167,8 @@ def _group(drawing: _Drawing, looks: Looks, config: GroupingConfig) -> Groups:
     labels = np.zeros(field.size, dtype=np.int32)
     lines: list[list[Chain]] = []
     whole = sum(drawing.amounts)
-    told = _is_told(field, config)
     for ink, strokes, amount, marks in zip(inks.masks, drawing.strokes, drawing.amounts, drawing.marks, strict=True):
-        seen = replace(looks, marks=marks) if told or marks else None
+        seen = replace(looks, marks=marks) if looks.told or marks else None
         found = link_lines(ink, inks.plot, seen, alone=amount >= ALONE * whole or marks is not None, strokes=strokes)
         own = share_out(ink, found)
         np.add(own, len(lines), out=labels, where=own > 0)
