@@ -29,6 +29,9 @@ LARGEST = 3_000_000
 TILE = 1024
 """Side of the pieces of larger ones, about."""
 
+_MANY = 0.5
+"""Share of a picture's pixels from which on it is sooner done to say something of all."""
+
 AGAIN = frozenset({"foreground"})
 """Heads that are asked in other sizes, too."""
 
@@ -133,8 +136,8 @@ class LineModel(nn.Module):
         """
         check_picture(pixels)
         pixels = self._shown(pixels[None])[0]
-        # In other precisions, and on other devices, choosing takes longer than doing all.
-        if where is not None and (self.low_precision or self.device.type != "cpu" or not where.any()):
+        # In other precisions, on other devices, and of many pixels, choosing takes longer than doing all.
+        if where is not None and (self.low_precision or self.device.type != "cpu" or not 0 < where.mean() <= _MANY):
             where = None
         found = self._maps(pixels, check, heads, where)
         others = []

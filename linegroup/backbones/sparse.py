@@ -6,7 +6,12 @@ a tenth of its pixels. In other precisions, and on other devices, whole levels t
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -23,8 +28,8 @@ Rows = NDArray[np.float32]
 MOST = (0.2, 0.35)
 """Of a larger share of a level's pixels all are done, at full and at half resolution: beyond, it takes as long."""
 
-_CHUNK = 512
-"""Places whose surroundings are gathered at once: they stay in the processor's nearest memory."""
+_CHUNK = 1024
+"""Places whose surroundings are gathered at once: they stay in memory near the processor."""
 
 _REACH = 2
 """Two convolutions of 3×3 see so many pixels to each side."""
@@ -122,7 +127,8 @@ class SparseLevel:
         """
         rows = np.zeros((len(read.near) + 1, self.first[0].shape[0] // 9), dtype=np.float32)
         risen = torch.addmm(self.up[1], below.rows, self.up[0])
-        _begin(read.near, skip.rows.numpy(), skip.at, risen.numpy(), below.at, rows)
+        taken = skip.rows.numpy(), skip.at, risen.numpy(), below.at
+        _spread(lambda some: _begin(read.near[some], *taken, rows[1:][some]), len(read.near))
         middle = _convolved(rows, read.at_near, read.middle, self.first).numpy()
         return Features(_convolved(middle, read.at_middle, read.chosen, self.second), read.at_chosen[1:-1, 1:-1])
 
@@ -145,12 +151,38 @@ def _convolved(rows: Rows, at: Places, places: Places, matrix: tuple[Tensor, Ten
         matrix: `(9 B, C)` and `(C,)`.
     """
     made = torch.zeros(len(places) + 1, matrix[0].shape[1])
-    around = torch.empty(_CHUNK, matrix[0].shape[0])
-    for start in range(0, len(places), _CHUNK):
-        some = places[start : start + _CHUNK]
-        _gather(rows, at, some, around.numpy())
-        torch.addmm(matrix[1], around[: len(some)], matrix[0], out=made[start + 1 : start + 1 + len(some)])
-    return made.relu_()
+    _spread(lambda some: _convolve(rows, at, places[some], matrix, made[1:][some]), len(places))
+    return made
+
+
+def _convolve(rows: Rows, at: Places, places: Places, matrix: tuple[Tensor, Tensor], made: Tensor) -> None:
+    """Write what `_convolved` says of places `(n, 2)` into `made (n, C)`."""
+    with torch.inference_mode(made.is_inference()):  # said anew in each thread
+        around = torch.empty(_CHUNK, matrix[0].shape[0])
+        for start in range(0, len(places), _CHUNK):
+            some = places[start : start + _CHUNK]
+            _gather(rows, at, some, around.numpy())
+            torch.addmm(matrix[1], around[: len(some)], matrix[0], out=made[start : start + len(some)]).relu_()
+
+
+def _spread(work: Callable[[slice], None], count: int) -> None:
+    """Do the work on slices of `count` places, in as many threads as torch uses: each product is too small for two."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        work(slice(0, count))
+        return
+    cuts = np.linspace(0, count, threads + 1).astype(np.int64).tolist()
+    list(_pool(os.getpid(), threads).map(work, map(slice, cuts[:-1], cuts[1:])))
+
+
+@cache
+def _pool(_process: int, count: int) -> ThreadPoolExecutor:
+    """Threads in each of which torch has one; for a process, as a child has none of its parent's."""
+    pool = ThreadPoolExecutor(count, "linegroup", torch.set_num_threads, (1,))
+    started = Barrier(count)
+    list(pool.map(lambda _: started.wait(), range(count)))
+    torch.set_num_threads(count)  # threads that begin later have as many as was said last
+    return pool
 
 
 @compiled
@@ -197,16 +229,16 @@ def _surroundings(where: Mask) -> tuple[Places, Places, Places, Places, Places, 
 
 @compiled
 def _begin(places: Places, skip: Rows, at_skip: Places, risen: Rows, at_below: Places, rows: Rows) -> None:
-    """Write the channels of the skip and those that come up, `(m, 4 C)` in `risen`, into rows from the second on."""
+    """Write the channels of the skip and those that come up, `(m, 4 C)` in `risen`, into a row for each place."""
     first, count = skip.shape[1], rows.shape[1] - skip.shape[1]
     for i in range(len(places)):
         y, x = places[i, 0], places[i, 1]
         beside, below = at_skip[y, x], at_below[y >> 1, x >> 1]
         corner = ((y & 1) * 2 + (x & 1)) * count
         for c in range(first):
-            rows[i + 1, c] = skip[beside, c]
+            rows[i, c] = skip[beside, c]
         for c in range(count):
-            rows[i + 1, first + c] = risen[below, corner + c]
+            rows[i, first + c] = risen[below, corner + c]
 
 
 @compiled
