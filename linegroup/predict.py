@@ -19,7 +19,7 @@ from linegroup.backbones.folding import folded
 from linegroup.config import DataConfig, GroupingConfig, TrackingConfig, build_config, load_config
 from linegroup.errors import UserError, unknown_name
 from linegroup.files import write_bytes, write_text
-from linegroup.grouping import CANDIDATES, GROUPERS, group_field, make_field, maps_read, pixels_to_ask
+from linegroup.grouping import CANDIDATES, GROUPERS, candidates_of_pixels, group_field, make_field, maps_read
 from linegroup.grouping.ink import Picture
 from linegroup.images import Decoded, decode, encode_png, read_image
 from linegroup.interrupts import safe_point
@@ -186,7 +186,7 @@ class Predictor:
         check_picture(pixels)
         picture = Picture(pixels)
         if maps is None and self.model is not None and (heads is None or heads):
-            maps = self.model.maps(pixels, where=pixels_to_ask(picture, self.grouping, heads), heads=heads)
+            maps = self.model.maps(pixels, where=candidates_of_pixels(picture, self.grouping), heads=heads)
         return make_field(picture, maps, self.grouping)
 
     def __call__(self, pixels: NDArray[np.uint8], maps: Maps | None = None) -> Prediction:

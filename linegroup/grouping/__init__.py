@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
-from linegroup.grouping.candidates import CANDIDATES, candidates_of_pixels, make_field, pixels_to_ask
+from linegroup.grouping.candidates import CANDIDATES, candidates_of_pixels, make_field
 from linegroup.grouping.grouper import GROUPERS, Grouper, maps_read
 from linegroup.sample import Field, Groups, Maps
 
@@ -31,5 +31,4 @@ __all__ = [
     "group_image",
     "make_field",
     "maps_read",
-    "pixels_to_ask",
 ]

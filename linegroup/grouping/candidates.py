@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -69,40 +69,26 @@ CANDIDATES: dict[str, Callable[[Picture, Maps | None, GroupingConfig], Mask]] = 
 OF_PIXELS = frozenset(CANDIDATES) - {"model"}
 """Methods that ask no model."""
 
-_BEYOND_INK = OF_PIXELS - {"non_background"}
-"""Those that may choose what no eye tells from the page: there is no line, whatever a model says."""
+OF_INK = frozenset({"link"})
+"""Groupers that follow ink. What no eye tells from the page (most of a grey picture, or with `all_pixels`) is no candidate
+of theirs, unless a model says so."""
 
 
 def candidates_of_pixels(picture: Picture, config: GroupingConfig) -> Mask | None:
     """`(h, w)`, the candidates, or None where it takes a model to say which they are."""
-    return CANDIDATES[config.candidates](picture, None, config) if config.candidates in OF_PIXELS else None
-
-
-def pixels_to_ask(picture: Picture, config: GroupingConfig, heads: Collection[str] | None = None) -> Mask | None:
-    """`(h, w)`, the candidates of which a model is to say something, or None where it has to say which they are.
-
-    Where embeddings are read these are all. Else those are left out that no eye tells from the page: on a grey page, or
-    with `all_pixels`, most of the picture. For `make_field` there is no foreground, whatever the model says.
-
-    Args:
-        picture: The picture.
-        config: Chooses the candidates.
-        heads: Heads of the model that are asked; None: all.
-    """
-    where = candidates_of_pixels(picture, config)
-    return where if where is None or heads is None or "embedding" in heads else where & picture.ink
+    if config.candidates not in OF_PIXELS:
+        return None
+    chosen = CANDIDATES[config.candidates](picture, None, config)
+    return chosen & picture.ink if config.method in OF_INK else chosen
 
 
 def make_field(pixels: Pixels | Picture, maps: Maps | None, config: GroupingConfig) -> Field:
     """The candidate pixels of a picture, with what is known of them.
 
-    Candidates that no eye tells from the page, which `non_white`, `canny` and `all_pixels` may choose, have the
-    foreground 0.
-
     Args:
         pixels: `(h, w, 3) uint8` RGB, or a picture with what is known of its page already.
         maps: What a model says, in any precision; None: features are `(N, 0)`, the foreground is not known.
-        config: Chooses the candidates.
+        config: Chooses the candidates, and what they are for (`OF_INK`).
 
     Raises:
         UserError: unknown candidate method, or `model` without one that knows the foreground.
@@ -110,7 +96,8 @@ def make_field(pixels: Pixels | Picture, maps: Maps | None, config: GroupingConf
     if config.candidates not in CANDIDATES:
         raise unknown_name("candidate method", config.candidates, CANDIDATES)
     picture = pixels if isinstance(pixels, Picture) else Picture(pixels)
-    ys, xs = ink_pixels(CANDIDATES[config.candidates](picture, maps, config))
+    chosen = candidates_of_pixels(picture, config)
+    ys, xs = ink_pixels(CANDIDATES[config.candidates](picture, maps, config) if chosen is None else chosen)
     if maps is None:
         features, foreground = np.zeros((len(ys), 0), dtype=np.float32), np.ones(len(ys), dtype=np.float32)
         crossing, tangent = np.zeros(len(ys), dtype=np.float32), np.zeros((len(ys), 2), dtype=np.float32)
@@ -119,8 +106,6 @@ def make_field(pixels: Pixels | Picture, maps: Maps | None, config: GroupingConf
             np.ascontiguousarray(each[:, ys, xs].T, dtype=np.float32) for each in (maps.embedding, maps.tangent)
         )
         foreground, crossing = (np.asarray(each[ys, xs], dtype=np.float32) for each in (maps.foreground, maps.crossing))
-        if maps.foreground_known and config.candidates in _BEYOND_INK:
-            foreground = np.where(picture.ink[ys, xs], foreground, np.float32(0))
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
     return Field(
         positions,

@@ -89,7 +89,9 @@ class Pieces:
 
 def pieces(mask: Mask) -> Pieces:
     """The 8-connected pieces of a mask, numbered as `cv2.connectedComponents` does: by their first 2x2 block."""
-    runs, boxes, areas, block = _name_pieces(np.ascontiguousarray(mask).view(np.uint8))
+    flat = np.ascontiguousarray(mask).reshape(-1).view(np.uint8)
+    eights = flat[: len(flat) // 8 * 8].view(np.uint64)
+    runs, boxes, areas, block = _name_pieces(flat, eights, mask.shape[1])
     order = np.argsort(block, kind="stable")
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(1, len(order) + 1)
@@ -99,37 +101,30 @@ def pieces(mask: Mask) -> Pieces:
 
 @compiled
 def _name_pieces(
-    mask: NDArray[np.uint8],
+    flat: NDArray[np.uint8], eights: NDArray[np.uint64], width: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Runs of pixels and which piece each is of (0..n-1), boxes and areas of the pieces, their first 2x2 blocks."""
-    height, width = mask.shape
-    count = 0
-    for y in range(height):
-        count += mask[y, 0] if width else 0
-        for x in range(1, width):
-            count += mask[y, x] & (mask[y, x - 1] ^ 1)
-    runs = np.empty((count, 4), dtype=np.int32)
+    """Runs of pixels and which piece each is of (0..n-1), boxes and areas of the pieces, their first 2x2 blocks.
+
+    Args:
+        flat: A mask, row by row.
+        eights: The same, eight at once, as far as there are so many: most are 0.
+        width: Of its rows.
+    """
+    runs = _runs(flat, eights, width)
+    count = len(runs)
     parent = np.arange(count)
-    at, above, row = 0, 0, 0
-    for y in range(height):
-        # Runs `above..row` are those of the row before.
-        above, row = row, at
-        x = 0
-        while x < width:
-            if mask[y, x] == 0:
-                x += 1
-                continue
-            first = x
-            while x < width and mask[y, x]:
-                x += 1
-            runs[at, 0], runs[at, 1], runs[at, 2] = y, first, x
-            while above < row and (runs[above, 0] < y - 1 or runs[above, 2] < first):
-                above += 1
-            touching = above
-            while touching < row and runs[touching, 1] <= x:
-                unite(parent, touching, at)
-                touching += 1
-            at += 1
+    above, row = 0, 0
+    for at in range(count):
+        y, first, past = runs[at, 0], runs[at, 1], runs[at, 2]
+        if at and y != runs[at - 1, 0]:
+            # Runs `above..row` are those of the row before.
+            above, row = row if y == runs[at - 1, 0] + 1 else at, at
+        while above < row and runs[above, 2] < first:
+            above += 1
+        touching = above
+        while touching < row and runs[touching, 1] <= past:
+            unite(parent, touching, at)
+            touching += 1
     number = 0
     for k in range(count):
         if parent[k] == k:
@@ -152,6 +147,33 @@ def _name_pieces(
     boxes[:, 2] -= boxes[:, 0]
     boxes[:, 3] -= boxes[:, 1] - 1
     return runs, boxes, areas, block
+
+
+@compiled
+def _runs(flat: NDArray[np.uint8], eights: NDArray[np.uint64], width: int) -> NDArray[np.int32]:
+    """`(m, 4)`, row, first column and the one after the last of each run, and room for a number; see `_name_pieces`."""
+    found = np.empty((64, 4), dtype=np.int32)
+    count, at, total = 0, 0, len(flat)
+    while at < total:
+        if flat[at] == 0:
+            at += 1
+            if at % 8 == 0:
+                word = at // 8
+                while word < len(eights) and eights[word] == 0:
+                    word += 1
+                at = 8 * word
+            continue
+        y = at // width
+        first, end = at, (y + 1) * width
+        while at < end and flat[at]:
+            at += 1
+        if count == len(found):
+            more = np.empty((2 * count, 4), dtype=np.int32)
+            more[:count] = found
+            found = more
+        found[count, 0], found[count, 1], found[count, 2] = y, first - y * width, at - y * width
+        count += 1
+    return found[:count].copy()
 
 
 @compiled

@@ -21,7 +21,7 @@ from linegroup.grouping.fragments import (
     without_specks,
 )
 from linegroup.grouping.inks import Colours, find_inks, open_out, page_colour
-from linegroup.grouping.strokes import ink_box
+from linegroup.grouping.strokes import ink_box, ink_pixels
 from linegroup.grouping.structure import find_structure
 from linegroup.sample import Field
 
@@ -196,6 +196,6 @@ def _without_lone_specks(ink: Mask) -> Mask:
     part = pieces(ink)
     around = cv2.boxFilter(ink.astype(np.float32), -1, (LONE, LONE), normalize=False, borderType=cv2.BORDER_CONSTANT)
     most = np.zeros(len(part.areas) + 1, dtype=np.float32)
-    ys, xs = np.nonzero(ink)
+    ys, xs = ink_pixels(ink)
     np.maximum.at(most, part.image[ys, xs], around[ys, xs])
     return part.select((part.areas >= SPECK) | (most[1:] >= part.areas + COMPANY))

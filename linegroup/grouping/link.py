@@ -25,7 +25,7 @@ from linegroup.grouping.furniture import (
 from linegroup.grouping.linking import bridges, drawn_over, link_lines, share_out
 from linegroup.grouping.marks import Marks, find_marks
 from linegroup.grouping.skew import find_skew, straighten
-from linegroup.grouping.strokes import Strokes, find_strokes, with_edges
+from linegroup.grouping.strokes import Strokes, find_strokes, ink_pixels, with_edges
 from linegroup.grouping.workspace import Workspace
 from linegroup.sample import Field, Groups
 
@@ -202,7 +202,7 @@ def _beside(
     wide = with_edges(labels, (field.mask, BESIDE))
     places, line = bridges(lines, wide, BRIDGED)
     free = ~field.mask[places[:, 1], places[:, 0]]
-    ys, xs = np.nonzero(wide > labels)
+    ys, xs = ink_pixels(wide > labels)
     places = np.concatenate([places[free], np.stack([xs, ys], axis=1)])
     name = names[np.concatenate([line[free], wide[ys, xs]])]
     beside: NDArray[np.int32] = np.column_stack([places, name])[name > 0].astype(np.int32)

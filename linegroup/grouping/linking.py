@@ -14,7 +14,7 @@ from linegroup.compiling import compiled
 from linegroup.grouping.chain import Chain
 from linegroup.grouping.chains import Looks, link_strokes
 from linegroup.grouping.gathering import gather
-from linegroup.grouping.strokes import Strokes, find_strokes, ink_box
+from linegroup.grouping.strokes import Strokes, find_strokes, ink_box, ink_pixels
 
 Mask = NDArray[np.bool_]
 Size = tuple[int, int]
@@ -88,7 +88,7 @@ def bridges(
                 cv2.polylines(drawn, list(ways), isClosed=False, color=number, thickness=thickness)
     if drawn is None:
         return np.zeros((0, 2), dtype=np.int32), np.zeros(0, dtype=np.int32)
-    ys, xs = np.nonzero((drawn > 0) & (labels == 0))
+    ys, xs = ink_pixels((drawn > 0) & (labels == 0))
     return np.stack([xs, ys], axis=1).astype(np.int32), drawn[ys, xs]
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from linegroup.config import GroupingConfig
 from linegroup.errors import UserError, unknown_name
-from linegroup.grouping import CANDIDATES, candidates_of_pixels, group_field, make_field, maps_read, pixels_to_ask
+from linegroup.grouping import CANDIDATES, candidates_of_pixels, group_field, make_field, maps_read
 from linegroup.grouping.ink import Picture
 from linegroup.images import MAX_PIXELS, Decoded, decode, encode_png
 from linegroup.predict import Predictor
@@ -193,7 +193,7 @@ def _candidates(predictor: Predictor, pixels: NDArray[np.uint8], order: Order) -
     # Large pictures are minutes of work on a CPU: the time is looked at between their tiles.
     heads = maps_read(grouping)
     model = predictor.model if heads else None
-    maps = None if model is None else model.maps(pixels, check, pixels_to_ask(picture, grouping, heads), heads)
+    maps = None if model is None else model.maps(pixels, check, where, heads)
     check()
     if where is None and maps is not None and maps.foreground.size > order.limits.max_candidates:
         order.limits.check_candidates(int(np.count_nonzero(CANDIDATES[grouping.candidates](picture, maps, grouping))))

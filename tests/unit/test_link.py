@@ -1,5 +1,6 @@
 """The grouper without a model: colour and shape on whole charts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -259,6 +260,25 @@ def with_maps(pixels, foreground, candidates="model", **settings):
     config = GroupingConfig(method="link", candidates=candidates, min_pixels=1, **settings)
     field, groups = group_image(pixels, maps, config)
     return field.label_image(groups.labels)
+
+
+@pytest.mark.parametrize("candidates", ["non_white", "all_pixels"])
+def test_what_no_eye_tells_from_a_grey_page_is_no_ink(candidates):
+    pixels = (unpng(chart_sample(2).image) * 0.85).astype(np.uint8)
+    model = Predictor.load("pretrained", "cpu")
+    ink = replace(model, grouping=model.grouping.changed({"candidates": "non_background"}))(pixels)
+    every = replace(model, grouping=model.grouping.changed({"candidates": candidates}))(pixels)
+    assert ink.groups.count > 1
+    assert len(every.field) == len(ink.field)
+    np.testing.assert_array_equal(every.labels, ink.labels)
+
+
+def test_all_may_be_page():
+    pixels = np.full((40, 50, 3), 200, np.uint8)
+    field, groups = group_image(pixels, None, LINK.changed({"candidates": "all_pixels"}))
+    assert len(field) == groups.count == 0
+    field, _ = group_image(pixels, None, GroupingConfig(method="components", candidates="all_pixels"))
+    assert len(field) == 2000
 
 
 @pytest.mark.parametrize("seed", range(2))

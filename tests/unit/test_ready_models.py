@@ -1,6 +1,7 @@
 """Networks that only predict: folded, in the precision of their device, the same wherever they are loaded."""
 
 import copy
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -96,6 +97,29 @@ def test_two_levels_are_done_at_a_line_alone(monkeypatch, size):
     all_ = model.maps(picture(size))
     for name in NAMES:
         np.testing.assert_allclose(getattr(some, name)[..., where], getattr(all_, name)[..., where], rtol=0, atol=1e-4)
+
+
+@pytest.fixture
+def torch_threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_threads_share_the_work_and_change_nothing(torch_threads):
+    model, size = folded(trained()), (128, 192)
+    where = np.random.default_rng(3).random(size) < 0.15
+    torch_threads(1)
+    alone = model.maps(picture(size), where=where)
+    torch_threads(3)
+    together = model.maps(picture(size), where=where)
+    assert_same(together, alone)
+    assert torch.get_num_threads() == 3
+    told = []
+    later = Thread(target=lambda: told.append((torch.ones(8, 8) @ torch.ones(8, 8), torch.get_num_threads())))
+    later.start()
+    later.join()
+    assert told[0][1] == 3, "what other threads are told stays as it was"
 
 
 def test_some_pixels_of_a_picture_in_tiles(monkeypatch):

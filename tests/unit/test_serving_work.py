@@ -96,7 +96,7 @@ def test_more_pixels_than_allowed(tiny_predictor, chart_png):
 @pytest.mark.parametrize("candidates", ["all_pixels", "non_white", "model"])
 def test_a_page_that_is_all_candidates_is_refused_before_it_is_copied(tiny_predictor, candidates):
     page = encode_png(np.full((100, 100, 3), 90, dtype=np.uint8))
-    overrides = {"candidates": candidates, "foreground_threshold": 0.0}
+    overrides = {"method": "dbscan", "candidates": candidates, "foreground_threshold": 0.0}
     with pytest.raises(UserError, match="10,000 pixels are candidates"):
         embed(tiny_predictor, Order(page, overrides=overrides, limits=Limits(max_candidates=5_000)))
 
