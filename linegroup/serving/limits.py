@@ -19,7 +19,7 @@ Size = tuple[int, int]
 
 MOST_POINTS: Mapping[str, int] = MappingProxyType(
     {
-        "dbscan": 80_000,
+        "dbscan": 60_000,
         "margin": 60_000,
         "hdbscan": 20_000,
         "colour": 80_000,
@@ -65,7 +65,7 @@ class Limits:
     max_lines: int = 1_000
     max_candidates: int = 4_000_000
     max_jumps: int = 500_000
-    max_trace_work: int = 150_000
+    max_trace_work: int = 120_000
 
     def points_of(self, method: str) -> int | None:
         """Candidates that a grouper is given at most; None: all."""

@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from linegroup.compiling import compiled
 from linegroup.grouping.chain import Chain, in_rows
 from linegroup.vectors.shortening import shortened
+
+FEW = 300
+"""Of no more ends all pairs are looked at: a tree takes longer to be made."""
 
 Points = NDArray[np.float64]
 Row = list[tuple[int, bool]]
@@ -47,19 +51,39 @@ def _shortened(ends: Points, row: Row) -> Row:
 def _nearest(places: Points) -> list[tuple[int, int]]:
     """Ends `(2n, 2)`, two of each row, that are each other's nearest; if there are none, those nearest of all."""
     numbers = np.arange(len(places))
-    tree = cKDTree(places)
-    nearest = np.full(len(places), -1)
-    # A row's own other end, and ends in the same place, may be nearer.
-    near = tree.query(places, k=min(len(places), 4))[1]
-    other = near // 2 != (numbers // 2)[:, None]
-    found = other.any(axis=1)
-    nearest[found] = near[found, np.argmax(other[found], axis=1)]
+    nearest = _nearest_of_few(places) if len(places) <= FEW else _nearest_of_many(places)
     # Of a row only the end that is nearer to another one counts, or rounds would make rings.
     first = np.flatnonzero((nearest > numbers) & (nearest[nearest] == numbers))
     if not len(first):
         distance = np.where(nearest >= 0, np.hypot(*(places - places[nearest]).T), np.inf)
         first = np.array([np.argmin(distance)])
     return list(zip(first.tolist(), nearest[first].tolist(), strict=True))
+
+
+@compiled
+def _nearest_of_few(places: Points) -> NDArray[np.int64]:
+    """`(2n,)`, for each end the nearest one of another row, n ≥ 2."""
+    nearest = np.empty(len(places), dtype=np.int64)
+    for i in range(len(places)):
+        least = np.inf
+        for k in range(len(places)):
+            right, down = places[k, 0] - places[i, 0], places[k, 1] - places[i, 1]
+            away = right * right + down * down
+            if away < least and k // 2 != i // 2:
+                least = away
+                nearest[i] = k
+    return nearest
+
+
+def _nearest_of_many(places: Points) -> NDArray[np.int64]:
+    """See `_nearest_of_few`; -1 where many ends lie in one place."""
+    nearest = np.full(len(places), -1)
+    # A row's own other end, and ends in the same place, may be nearer.
+    near = cKDTree(places).query(places, k=min(len(places), 4))[1]
+    other = near // 2 != (np.arange(len(places)) // 2)[:, None]
+    found = other.any(axis=1)
+    nearest[found] = near[found, np.argmax(other[found], axis=1)]
+    return nearest
 
 
 def _join(rows: list[Row], links: list[tuple[int, int]]) -> tuple[list[Row], list[int], bool]:
