@@ -85,6 +85,7 @@ def answer(client: httpx.Client, address: str, content: bytes, order: tuple[str,
         "method": method,
         "candidates": candidates,
         "settings": settings,
+        "stages_ms": answer.headers.get("server-timing", "").replace(";dur=", " "),
     }
 
 

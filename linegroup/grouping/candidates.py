@@ -70,8 +70,8 @@ OF_PIXELS = frozenset(CANDIDATES) - {"model"}
 """Methods that ask no model."""
 
 OF_INK = frozenset({"link"})
-"""Groupers that follow ink. What no eye tells from the page (most of a grey picture, or with `all_pixels`) is no candidate
-of theirs, unless a model says so."""
+"""Groupers that follow ink. What no eye tells from the page, which may be grey, is no candidate of theirs,
+unless a model says so."""
 
 
 def candidates_of_pixels(picture: Picture, config: GroupingConfig) -> Mask | None:
