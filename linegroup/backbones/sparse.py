@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from linegroup.backbones.threads import use_torch_threads
 from linegroup.compiling import compiled
 
 Mask = NDArray[np.bool_]
@@ -178,8 +179,8 @@ def _spread(work: Callable[[slice], None], count: int) -> None:
 @cache
 def _pool(_process: int, count: int) -> ThreadPoolExecutor:
     """Threads in each of which torch has one; for a process, as a child has none of its parent's."""
-    pool = ThreadPoolExecutor(count, "linegroup", torch.set_num_threads, (1,))
-    started = Barrier(count)
+    pool = ThreadPoolExecutor(count, "linegroup", use_torch_threads, (1,))
+    started = Barrier(count, timeout=60)
     list(pool.map(lambda _: started.wait(), range(count)))
     torch.set_num_threads(count)  # threads that begin later have as many as was said last
     return pool

@@ -70,16 +70,21 @@ OF_PIXELS = frozenset(CANDIDATES) - {"model"}
 """Methods that ask no model."""
 
 OF_INK = frozenset({"link"})
-"""Groupers that follow ink. What no eye tells from the page, which may be grey, is no candidate of theirs,
-unless a model says so."""
+"""Groupers that follow ink: on a grey page, or with `all_pixels`, most of the picture is none."""
+
+_MOST = 0.5
+"""Share of a picture that no ink of lines covers."""
 
 
 def candidates_of_pixels(picture: Picture, config: GroupingConfig) -> Mask | None:
-    """`(h, w)`, the candidates, or None where it takes a model to say which they are."""
+    """`(h, w)`, the candidates, or None where it takes a model to say which they are.
+
+    Of more than half of the picture those that differ from the page are, for groupers that follow ink.
+    """
     if config.candidates not in OF_PIXELS:
         return None
     chosen = CANDIDATES[config.candidates](picture, None, config)
-    return chosen & picture.ink if config.method in OF_INK else chosen
+    return chosen & picture.ink if config.method in OF_INK and chosen.mean() > _MOST else chosen
 
 
 def make_field(pixels: Pixels | Picture, maps: Maps | None, config: GroupingConfig) -> Field:

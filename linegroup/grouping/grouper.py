@@ -97,7 +97,8 @@ class Grouper:
     def refit(self, **changes: Any) -> Groups:
         """The lines of the same field with some settings changed: `refit(eps=0.4)`.
 
-        Trees, neighbour distances and spanning trees of the features are kept from call to call.
+        Trees, neighbour distances and spanning trees of the features are kept from call to call. The candidates stay as
+        they were chosen, whatever would be chosen for another method.
 
         Raises:
             UserError: nothing was fitted yet, or as `fit`; an unknown setting or a value out of range.

@@ -230,13 +230,12 @@ def through_marks(strokes: Strokes, marks: Marks) -> Strokes:
     """
     parts, nodes, thickness = _outside(strokes, marks)
     known = np.flatnonzero(marks.kinds >= 0)
-    tree = cKDTree(marks.places[known])
+    aimed = _aimed_at(parts, marks, known).tolist()
     kept: list[Points] = []
     ends: list[list[int]] = []
     widths: list[float] = []
     for k, points in enumerate(parts):
-        own = [_aimed_at(points[::-1] if side else points, marks, known, tree) for side in (0, 1)]
-        node = [strokes.junctions + new if old < 0 <= new else old for old, new in zip(nodes[k], own, strict=True)]
+        node = [strokes.junctions + new if old < 0 <= new else old for old, new in zip(nodes[k], aimed[k], strict=True)]
         if node[0] == node[1] >= strokes.junctions and len(points) <= SPECK:
             continue
         lead = [marks.places[n - strokes.junctions] if n >= strokes.junctions else None for n in node]
@@ -283,20 +282,32 @@ def _outside(strokes: Strokes, marks: Marks) -> tuple[list[Points], list[list[in
     return parts, nodes, thickness
 
 
-def _aimed_at(points: Points, marks: Marks, known: Numbers, tree: cKDTree) -> int:
-    """The mark that a stroke points to at its first point, -1 = none."""
-    way = points[min(2, len(points) - 1)] - points[min(12, len(points) - 1)]
-    for away, near in zip(*tree.query(points[0], k=range(1, 4)), strict=True):
-        if not np.isfinite(away):
-            break
-        mark = int(known[near])
+def _aimed_at(parts: list[Points], marks: Marks, known: Numbers) -> Numbers:
+    """`(n, 2)`, the mark of those known that each stroke points to at its first and at its last point, -1 = none."""
+    aimed = np.full((len(parts), 2), -1, dtype=np.int64)
+    if not parts:
+        return aimed
+    points, sizes = np.concatenate(parts), np.array([len(part) for part in parts])
+    begins = np.cumsum(sizes) - sizes
+    tree = cKDTree(marks.places[known])
+    for side in (0, 1):
+        first, *along = (
+            points[begins + sizes - 1 - at if side else begins + at]
+            for at in (np.minimum(k, sizes - 1) for k in (0, 2, 12))
+        )
+        way = (along[0] - along[1])[:, None]
+        away, near = tree.query(first, k=range(1, 4))
+        mark = known[np.minimum(near, len(known) - 1)]  # where there are fewer they are infinitely far
         half = marks.sizes[mark] / 2
-        aim = marks.places[mark] - points[0]
-        aside = abs(way[0] * aim[1] - way[1] * aim[0]) / max(float(np.hypot(*way)), 1e-9)
-        meant = len(points) < SHORT or (way @ aim > 0 and aside <= max(1.5, AIMED * half))
-        if meant and away <= half * (1 + IN_FRONT) + 2:
-            return mark
-    return -1
+        aim = marks.places[mark] - first[:, None]
+        aside = np.abs(way[..., 0] * aim[..., 1] - way[..., 1] * aim[..., 0])
+        ahead = (way * aim).sum(axis=2) > 0
+        straight = aside <= np.maximum(1.5, AIMED * half) * np.maximum(np.hypot(way[..., 0], way[..., 1]), 1e-9)
+        meant = (sizes < SHORT)[:, None] | (ahead & straight)
+        good = meant & (away <= half * (1 + IN_FRONT) + 2)
+        rows = np.flatnonzero(good.any(axis=1))
+        aimed[rows, side] = mark[rows, np.argmax(good[rows], axis=1)]
+    return aimed
 
 
 def _way(first: Points, last: Points) -> Points:

@@ -65,7 +65,7 @@ class Limits:
     max_lines: int = 1_000
     max_candidates: int = 4_000_000
     max_jumps: int = 500_000
-    max_trace_work: int = 100_000
+    max_trace_work: int = 105_000
 
     def points_of(self, method: str) -> int | None:
         """Candidates that a grouper is given at most; None: all."""

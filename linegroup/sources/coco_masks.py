@@ -80,7 +80,7 @@ def _from_numbers(given: object) -> NDArray[np.int64]:
 
 
 def _from_characters(text: str) -> NDArray[np.int64]:
-    """Counts of 5 bits a character, the lowest first; from the third on, what is added to the count two before."""
+    """Counts of 5 bits a character, the lowest first; from the fourth on, what is added to the count two before."""
     if len(text) > _MOST_CHARACTERS or not text.isascii():
         raise ValueError("counts are no text of a run-length mask")
     counts: list[int] = []

@@ -20,7 +20,7 @@ from linegroup.config import DataConfig, GroupingConfig
 from linegroup.errors import UserError
 from linegroup.files import write_atomic
 from linegroup.grouping import Grouper, make_field
-from linegroup.grouping.candidates import OF_INK
+from linegroup.grouping.candidates import OF_INK, OF_PIXELS
 from linegroup.grouping.ink import Picture
 from linegroup.interrupts import safe_point
 from linegroup.sample import Field, Maps, Sample
@@ -222,7 +222,8 @@ def split_groups(groups: Sequence[str], share: float, seed: int) -> tuple[list[i
 def _field_key(config: GroupingConfig) -> tuple[Any, ...]:
     """What the candidates depend on."""
     threshold = config.foreground_threshold if config.candidates == "model" else None
-    return (threshold, config.method in OF_INK, *(getattr(config, name) for name in _FIELD))
+    of_ink = config.method in OF_INK and config.candidates in OF_PIXELS
+    return (threshold, of_ink, *(getattr(config, name) for name in _FIELD))
 
 
 def _answer_key(config: GroupingConfig) -> str:

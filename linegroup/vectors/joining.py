@@ -63,7 +63,7 @@ def _nearest(places: Points) -> list[tuple[int, int]]:
 @compiled
 def _nearest_of_few(places: Points) -> NDArray[np.int64]:
     """`(2n,)`, for each end the nearest one of another row, n ≥ 2."""
-    nearest = np.empty(len(places), dtype=np.int64)
+    nearest = np.full(len(places), -1)
     for i in range(len(places)):
         least = np.inf
         for k in range(len(places)):

@@ -147,7 +147,7 @@ def test_options_of_files_and_of_shards_do_not_mix():
 @pytest.mark.parametrize("words", [(), pytest.param(("--shards", "parquet"), marks=pytest.mark.long)])
 def test_ctrl_c_of_processes_leaves_nothing_half_done(tmp_path, words):
     """A terminal sends it to all processes of the group."""
-    write_pictures(tmp_path / "scans", 400)
+    write_pictures(tmp_path / "scans", 150)
     arguments = ["linegroup", "predict", "scans", "--out", "lines", "--workers", "2", *words, *COLOUR]
     # What runs in the background of a script is born deaf to it.
     hearing = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from linegroup.grouping.chain import Chain
+from linegroup.vectors import joining
 from linegroup.vectors.hooks import is_hook
 from linegroup.vectors.joining import end_to_end
 from linegroup.vectors.pen import Graph, pen_ways
@@ -46,8 +47,10 @@ def dashes(count, closed):
     return [Chain(parts[k][:: rng.choice([-1, 1])], (), 1.0) for k in rng.permutation(count)]
 
 
+@pytest.mark.parametrize("few", [0, joining.FEW])
 @pytest.mark.parametrize("count", [3, 8, 21])
-def test_dashes_are_joined_in_their_order(count):
+def test_dashes_are_joined_in_their_order(count, few, monkeypatch):
+    monkeypatch.setattr(joining, "FEW", few)
     joined = end_to_end(dashes(count, closed=False))
     assert not joined.closed
     turns = np.diff(np.arctan2(*(joined.points - 50).T[::-1]))

@@ -273,6 +273,15 @@ def test_what_no_eye_tells_from_a_grey_page_is_no_ink(candidates):
     np.testing.assert_array_equal(every.labels, ink.labels)
 
 
+@pytest.mark.parametrize(("candidates", "pale"), [("non_white", True), ("non_background", False)])
+def test_a_pale_line_on_a_white_page_stays_with_non_white(candidates, pale):
+    pixels = np.full((120, 300, 3), 255, np.uint8)
+    cv2.line(pixels, (20, 100), (280, 20), (200, 30, 30), 2)
+    cv2.line(pixels, (20, 20), (280, 90), (232, 232, 232), 3)
+    field, _ = group_image(pixels, None, LINK.changed({"candidates": candidates}))
+    assert field.mask[15:40, 20:60].any() == pale
+
+
 def test_all_may_be_page():
     pixels = np.full((40, 50, 3), 200, np.uint8)
     field, groups = group_image(pixels, None, LINK.changed({"candidates": "all_pixels"}))

@@ -1,7 +1,8 @@
 """Networks that only predict: folded, in the precision of their device, the same wherever they are loaded."""
 
 import copy
-from threading import Thread
+import os
+from threading import Barrier, Thread
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from linegroup.backbones.blocks import MaskedBatchNorm
 from linegroup.backbones.folding import folded
-from linegroup.backbones.sparse import SparseLevel
+from linegroup.backbones.sparse import SparseLevel, _pool
 from linegroup.config import ModelConfig, TrainingConfig
 from linegroup.distributed.serving.together import maps_together
 from linegroup.model import LineModel
@@ -106,20 +107,38 @@ def torch_threads():
     torch.set_num_threads(before)
 
 
-def test_threads_share_the_work_and_change_nothing(torch_threads):
+def test_threads_share_the_work_and_change_nothing(torch_threads, monkeypatch):
     model, size = folded(trained()), (128, 192)
     where = np.random.default_rng(3).random(size) < 0.15
+    asked = []
+    real = SparseLevel.__call__
+    monkeypatch.setattr(SparseLevel, "__call__", lambda self, *given: asked.append(1) or real(self, *given))
     torch_threads(1)
     alone = model.maps(picture(size), where=where)
     torch_threads(3)
     together = model.maps(picture(size), where=where)
     assert_same(together, alone)
+    assert len(asked) == 2, "once in each run"
     assert torch.get_num_threads() == 3
     told = []
     later = Thread(target=lambda: told.append((torch.ones(8, 8) @ torch.ones(8, 8), torch.get_num_threads())))
     later.start()
     later.join()
     assert told[0][1] == 3, "what other threads are told stays as it was"
+
+
+def test_torch_has_one_thread_in_each_of_them(torch_threads):
+    torch_threads(3)
+    pool, together = _pool(os.getpid(), 3), Barrier(3, timeout=60)
+
+    def after_much_work(_):
+        together.wait()
+        for width in (16, 64):  # from 32,768 numbers on torch asks how many threads it has
+            torch.addmm(torch.ones(width), torch.ones(1024, 64), torch.ones(64, width)).relu_()
+        return torch.get_num_threads()
+
+    assert list(pool.map(after_much_work, range(3))) == [1, 1, 1]
+    assert torch.get_num_threads() == 3
 
 
 def test_some_pixels_of_a_picture_in_tiles(monkeypatch):

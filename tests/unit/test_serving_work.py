@@ -120,7 +120,7 @@ def scattered(labels, size=(40, 60)):
     ys, xs = np.nonzero(labels)
     count = len(ys)
     positions = np.stack([xs, ys], axis=1).astype(np.int32)
-    features = np.eye(4, dtype=np.float32)[labels[ys, xs]]
+    features = np.eye(4, dtype=np.float32)[labels[ys, xs].astype(int)]
     return Field(positions, features, np.ones(count, np.float32), np.zeros((count, 3), np.float32), size)
 
 
@@ -146,6 +146,15 @@ def test_dust_and_pages_are_not_traced():
     with pytest.raises(UserError, match="4 lines were found, at most 3"):
         limits.check_lines(dust, Groups((np.arange(600) % 4 + 1).astype(np.int32), np.ones(4, np.float32)))
     Limits().check_lines(dust, Groups(np.ones(600, np.int32), np.ones(1, np.float32)))
+
+
+def test_twenty_thick_lines_across_a_megapixel_are_traced():
+    labels = np.zeros((1000, 1000), dtype=int)
+    for k in range(20):
+        labels[25 + 49 * k : 30 + 49 * k] = k + 1
+    ys, xs = np.nonzero(labels)
+    field = replace(scattered(labels > 0, labels.shape), features=np.zeros((len(ys), 0), np.float32))
+    Limits().check_lines(field, Groups(labels[ys, xs].astype(np.int32), np.ones(20, np.float32)))
 
 
 def test_strokes_are_not_followed_through_noise(tiny_predictor, chart_png):

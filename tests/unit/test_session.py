@@ -34,6 +34,7 @@ print(mode, cpus, len(str(folder)))
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_private_ray_is_quiet_guarded_and_leaves_nothing(tmp_path):
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     done = subprocess.run(

@@ -12,11 +12,11 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import ray
-import torch
 from fastapi import FastAPI
 from numpy.typing import NDArray
 from ray import serve
 
+from linegroup.backbones.threads import use_torch_threads
 from linegroup.compiling import use_threads
 from linegroup.distributed.serving.draining import Draining
 from linegroup.distributed.serving.holder import ModelHolder
@@ -220,5 +220,5 @@ def use_cpus(cpus: float) -> None:
     """Let torch, OpenCV and compiled loops use so much of the machine, and no more."""
     threads = max(1, int(cpus))
     use_threads(threads)
-    torch.set_num_threads(threads)
+    use_torch_threads(threads)
     cv2.setNumThreads(threads)
