@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from linegroup.backbones.blocks import ConvBlock, Mask, MaskedBatchNorm, clear
+from linegroup.backbones.threads import share
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -58,6 +59,7 @@ class FoldedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, inputs, H, W)` to `(B, outputs, H, W)`."""
+        share()
         conv = self.conv
         # The kernel knows neither autocast nor other devices; torch's own choice is slow for 1×1 convolutions.
         if is_plain(x):

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linegroup.backbones.threads import use_torch_threads
+from linegroup.backbones.threads import share, use_torch_threads
 from linegroup.compiling import compiled
 
 Mask = NDArray[np.bool_]
@@ -168,6 +168,7 @@ def _convolve(rows: Rows, at: Places, places: Places, matrix: tuple[Tensor, Tens
 
 def _spread(work: Callable[[slice], None], count: int) -> None:
     """Do the work on slices of `count` places, in as many threads as torch uses: each product is too small for two."""
+    share()
     threads = torch.get_num_threads()
     if threads == 1:
         work(slice(0, count))

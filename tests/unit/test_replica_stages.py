@@ -7,11 +7,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from ray.exceptions import ActorDiedError, ActorUnavailableError, OwnerDiedError, RayTaskError
 from ray.serve._private import http_util
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from linegroup.backbones.threads import share, use_torch_threads
 from linegroup.distributed.serving import readiness, replicas
 from linegroup.distributed.serving.draining import Draining
 from linegroup.distributed.serving.proxied import PROXY_MIDDLEWARES, PROXY_SETTING, OneRequestId
@@ -381,17 +383,30 @@ def test_what_replicas_log_is_of_the_request(monkeypatch, tiny_predictor, chart_
 
 
 def test_pictures_at_the_same_time_share_the_cpus(monkeypatch, tiny_predictor, chart_png):
-    given, met = [], threading.Barrier(2)
+    given, seen, met, alone = [], [], threading.Barrier(2), threading.Event()
     monkeypatch.setattr(replicas, "use_cpus", given.append)
-    monkeypatch.setattr(replicas, "embed", lambda *_: met.wait(10))
+
+    def embed(_, order):
+        met.wait(10)
+        if order.request_id == "long":
+            assert alone.wait(10)
+        share()
+        seen.append(torch.get_num_threads())
+
+    monkeypatch.setattr(replicas, "embed", embed)
 
     async def scene():
         embedder = Embedder.__new__(Embedder)
         embedder.gpu, embedder.holder = False, SimpleNamespace(current=SimpleNamespace(predictor=tiny_predictor))
         embedder.workshop, embedder.cpus = Workshop(2, 60), 4.0
-        await asyncio.gather(*(embedder.embed(Order(chart_png)) for _ in range(2)))
+        long = asyncio.create_task(embedder.embed(Order(chart_png, request_id="long")))
+        await embedder.embed(Order(chart_png, request_id="short"))
+        alone.set()
+        await long
         monkeypatch.setattr(replicas, "embed", lambda *_: None)
         await embedder.embed(Order(chart_png))
 
     asyncio.run(scene())
-    assert given[1:] == [2.0, 4.0]
+    use_torch_threads(torch.get_num_threads())  # later threads have what was said last
+    assert given[1:] == [2, 4]
+    assert seen == [2, 4]

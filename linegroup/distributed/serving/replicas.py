@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 from ray import serve
 
-from linegroup.backbones.threads import use_torch_threads
+from linegroup.backbones.threads import sharing, use_torch_threads
 from linegroup.compiling import use_threads
 from linegroup.distributed.serving.draining import Draining
 from linegroup.distributed.serving.holder import ModelHolder
@@ -121,9 +121,16 @@ class Embedder(Replica):
 
     def _embed(self, predictor: Predictor, order: Order) -> Parcel:
         """In a thread: pictures that are at work at the same time share the CPUs, one alone has them all."""
-        if not self.gpu:
-            use_cpus(self.cpus / max(1, self.workshop.at_work))
-        return embed(predictor, order)
+        if self.gpu:
+            return embed(predictor, order)
+        use_cpus(self.share())
+        # The large ones are the last: they are to have all as soon as they are alone.
+        with sharing(self.share):
+            return embed(predictor, order)
+
+    def share(self) -> int:
+        """CPUs for each picture that is at work."""
+        return max(1, int(self.cpus / max(1, self.workshop.at_work)))
 
     async def info(self) -> ModelInfo:
         """What serves."""
