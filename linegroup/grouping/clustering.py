@@ -16,7 +16,7 @@ from linegroup.grouping.crossings import share_crossings
 from linegroup.grouping.dbscan import Labels
 from linegroup.grouping.engine.budget import WorkExceeded
 from linegroup.grouping.engine.neighbours import nearest_labels
-from linegroup.grouping.engine.tree import PointTree, build_tree
+from linegroup.grouping.engine.tree import build_tree
 from linegroup.grouping.workspace import Points, Workspace
 from linegroup.sample import Groups
 
@@ -66,7 +66,7 @@ def cluster_field(workspace: Workspace, config: GroupingConfig, cluster: Cluster
     rest[points.chosen] = False
     if rest.any():
         labels[rest] = nearest_labels(points.tree, found + 1, points.features[rest]) - 1
-    groups = finish(labels, points.features, config, tree=points.tree, settled=~crossing)
+    groups = finish(labels, points.features, config, points=points, settled=~crossing)
     return replace(share_crossings(field, groups, crossing), notes=notes)
 
 
@@ -75,7 +75,7 @@ def finish(
     features: NDArray[np.float32],
     config: GroupingConfig,
     *,
-    tree: PointTree | None = None,
+    points: Points | None = None,
     settled: NDArray[np.bool_] | None = None,
 ) -> Groups:
     """Groups from cluster labels: small clusters become noise, noise is dropped or joins the nearest cluster.
@@ -87,7 +87,7 @@ def finish(
         labels: `(N,)`, -1 = noise.
         features: `(N, D)`, in which the nearest cluster is the nearest.
         config: `min_pixels` and `noise`.
-        tree: Of all features, if there is one.
+        points: Those that were clustered, if their tree is to be used.
         settled: `(N,)`, False for pixels that stay without a line whatever `noise` says.
     """
     settled = np.ones(len(labels), dtype=np.bool_) if settled is None else settled
@@ -97,9 +97,13 @@ def finish(
     lost = ~sure & settled
     if config.noise == "assign" and sure.any() and lost.any():
         labels = labels.copy()
-        if tree is None or len(tree.order) != len(labels):
-            tree = build_tree(np.asarray(features, dtype=np.float32))
-        labels[lost] = nearest_labels(tree, labels, features[lost])
+        known = labels if points is None else labels[points.chosen]
+        # Of a sample others have labels, too, and may be nearer.
+        if points is None or np.count_nonzero(known >= 0) < np.count_nonzero(sure):
+            tree, known = build_tree(np.asarray(features, dtype=np.float32)), labels
+        else:
+            tree = points.tree
+        labels[lost] = nearest_labels(tree, known, features[lost])
     return number_lines(labels, sure)
 
 

@@ -30,8 +30,8 @@ def share_crossings(field: Field, groups: Groups, crossing: Mask) -> Groups:
 
     A crossing is an 8-connected patch of such pixels. A line runs through the hull of those of its pixels
     that touch the patch. A pixel in several hulls is shared, and first of all the nearest line's; one in none goes to
-    the line nearest to it, and so does each pixel of a patch that is too large; a patch that touches no line stays
-    without. Of lines that are equally near the first is taken.
+    the line nearest to it, each pixel of a patch that is too large to the one nearest over the patch; a patch that
+    touches no line stays without. Of lines that are equally near the first is taken.
 
     Args:
         field: The candidates.
@@ -53,21 +53,57 @@ def share_crossings(field: Field, groups: Groups, crossing: Mask) -> Groups:
     first, pixel, line = _share(picture, ys[order], xs[order], starts, LARGEST, MOST_WORK)
     large = first < 0
     if large.any():
-        first[large] = _nearest(picture)[ys[order][large], xs[order][large]]
+        first[large] = _nearest(picture, ys[order][large], xs[order][large])
     labels[which[order]] = first
     pairs = np.stack([which[order][pixel], line], axis=1).astype(np.int32)
     return replace(groups, labels=labels, shared=pairs[np.lexsort(pairs.T)])
 
 
-def _nearest(labels: Image) -> Image:
-    """`(h, w)`, the label of the nearest pixel that has one; there is at least one."""
-    _, nearest = cv2.distanceTransformWithLabels(
-        (labels == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    known = labels > 0
-    names = np.zeros(int(nearest.max()) + 1, dtype=np.int32)
-    names[nearest[known]] = labels[known]
-    return np.asarray(names[nearest])
+@compiled
+def _nearest(labels: Image, ys: NDArray[Any], xs: NDArray[Any]) -> Image:
+    """`(n,)`, for each pixel of some patches the label of the nearest pixel that touches its patch; 0 = there is none.
+
+    Nearest as far as neighbours in the patch tell each other (Danielsson 1980); of equally near ones the smallest.
+
+    Args:
+        labels: `(h, w)`, 0 = none and in the patches; no patch reaches its border.
+        ys: `(n,)`, rows of the patches' pixels.
+        xs: Columns.
+    """
+    count = len(ys)
+    at = np.zeros(labels.shape, dtype=np.int32)
+    found = np.zeros(count, dtype=np.int32)
+    source = np.empty((count, 2), dtype=np.int64)
+    away = np.full(count, np.iinfo(np.int64).max)
+    queue, waiting = np.empty(count, dtype=np.int64), np.zeros(count, dtype=np.bool_)
+    first, size = 0, 0
+    for i in range(count):
+        at[ys[i], xs[i]] = i + 1
+        for v in range(ys[i] - 1, ys[i] + 2):
+            for u in range(xs[i] - 1, xs[i] + 2):
+                squared, label = (v - ys[i]) ** 2 + (u - xs[i]) ** 2, labels[v, u]
+                if label > 0 and (squared < away[i] or (squared == away[i] and label < found[i])):
+                    away[i], found[i] = squared, label
+                    source[i, 0], source[i, 1] = v, u
+        if found[i] > 0:
+            queue[size], waiting[i] = i, True
+            size += 1
+    while size > 0:
+        i = queue[first]
+        first, size, waiting[i] = (first + 1) % count, size - 1, False
+        for v in range(ys[i] - 1, ys[i] + 2):
+            for u in range(xs[i] - 1, xs[i] + 2):
+                k = at[v, u] - 1
+                if k < 0:
+                    continue
+                squared = (v - source[i, 0]) ** 2 + (u - source[i, 1]) ** 2
+                if squared < away[k] or (squared == away[k] and found[i] < found[k]):
+                    away[k], found[k] = squared, found[i]
+                    source[k, 0], source[k, 1] = source[i, 0], source[i, 1]
+                    if not waiting[k]:
+                        queue[(first + size) % count], waiting[k] = k, True
+                        size += 1
+    return found
 
 
 @compiled

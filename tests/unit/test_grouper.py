@@ -1,6 +1,7 @@
 """The grouper object: crossings, budgets, trying again, the libraries beside ours, baselines that count."""
 
 import logging
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -394,6 +395,49 @@ def test_large_patches_are_no_crossings_and_cost_little():
     groups = share_crossings(field, Groups(labels.astype(np.int32), np.ones(40, np.float32)), crossing)
     assert len(groups.shared) == 0
     assert (groups.labels == ys // 10 + 1).mean() > 0.9
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_pixels_of_large_patches_go_to_the_nearest_line_that_touches_them(seed):
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(3, 20, 2))
+    large = np.zeros(size, np.uint8)
+    solid = bool(rng.integers(2))
+    large[1:-1, 1:-1] = solid | (rng.random((size[0] - 2, size[1] - 2)) < rng.uniform(0.3, 1))
+    labels = np.where(large == 0, rng.integers(0, 4, size) * (rng.random(size) < 0.3), 0).astype(np.int32)
+    ys, xs = np.nonzero(large)
+    found = crossings._nearest(labels, ys, xs)
+    patches = cv2.connectedComponents(large, connectivity=8)[1]
+    for k in range(1, patches.max() + 1):
+        here = (patches[ys, xs] == k).nonzero()[0]
+        touching = (cv2.dilate((patches == k).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & (labels > 0)
+        if not touching.any():
+            assert not found[here].any()
+            continue
+        places, names = np.argwhere(touching), labels[touching]
+        for i in here:
+            away = np.hypot(*(places - (ys[i], xs[i])).T)
+            # Across paper neighbours tell each other nothing, and else too late, by less than a pixel.
+            assert found[i] in names
+            assert away[names == found[i]].min() <= (away.min() + 1 if solid else np.inf)
+    assert np.array_equal(getattr(crossings._nearest, "py_func", crossings._nearest)(labels, ys, xs), found)
+
+
+@pytest.mark.parametrize("most", [10**6, 700])
+def test_noise_joins_the_nearest_cluster_with_crossings_left_out_and_of_a_sample(most):
+    field, _ = clustered_field(np.random.default_rng(4))
+    field = replace(field, crossing=(np.arange(len(field)) % 7 == 0).astype(np.float32))
+    config = GroupingConfig(method="dbscan", eps=0.25, min_samples=8, max_candidate_points=most, min_pixels=5)
+    dropped = group_field(field, config.changed({"noise": "drop"})).labels
+    joined = group_field(field, config).labels
+    apart = np.flatnonzero(field.crossing == 0)
+    lost = apart[dropped[apart] == 0]
+    assert 0 < len(lost) < len(apart) / 2
+    sure = apart[dropped[apart] > 0]
+    away = np.linalg.norm(field.features[lost][:, None] - field.features[sure], axis=2)
+    assert np.array_equal(joined[sure], dropped[sure])
+    assert np.array_equal(joined[lost], dropped[sure][away.argmin(axis=1)])
 
 
 def test_what_a_grouper_keeps_is_bounded():
