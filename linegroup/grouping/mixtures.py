@@ -19,7 +19,7 @@ from linegroup.sample import Field, Groups
 
 Array = NDArray[Any]
 
-_SAMPLE = 2000
+_SAMPLE = 1000
 """Pixels that the mixtures are fitted to."""
 
 _ROUNDS = 25

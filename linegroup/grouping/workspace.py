@@ -22,7 +22,7 @@ T = TypeVar("T")
 _POINTS = 8
 """Kinds of points that are kept, the last ones made: a tuning goes back and forth between some."""
 
-_MEASURED = 20_000
+_MEASURED = 10_000
 """Of more points so many or up to twice as many say how far apart neighbours are."""
 
 _KEPT = 2

@@ -26,7 +26,10 @@ class ModelInfo(Record):
     """What is loaded; no paths."""
 
     name: str
-    version: str
+    version: str = Field(description="Of the artifact; every answer carries it.")
+    registry_version: str | None = Field(
+        None, description="Its number in the model registry; null where it is from elsewhere, or that is not known."
+    )
     metrics: dict[str, float | None] = Field(description="Validation scores; null where one could not be had.")
     parameters: dict[str, Scalar] = Field(description="Settings of the grouping where a request names none.")
 

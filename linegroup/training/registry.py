@@ -51,6 +51,7 @@ _NOTED = frozenset({"action", "alias", "version", "before"})
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _ALIAS = re.compile(r"models:/([^/@]+)@([^/@]+)")
+_VERSION = re.compile(r"models:/[^/@]+/([0-9]+)")
 
 
 def resolve_model(reference: str, config: TrackingConfig | None = None) -> Path:
@@ -174,6 +175,12 @@ def meant_version(reference: str, config: TrackingConfig | None = None) -> str |
     """
     match = _ALIAS.fullmatch(reference)
     return None if match is None else version_of(match[1], match[2], config)
+
+
+def written_version(reference: str) -> str | None:
+    """The version that `models:/name/version` says; None for other references."""
+    match = _VERSION.fullmatch(reference)
+    return None if match is None else match[1]
 
 
 def entries(name: str, config: TrackingConfig | None = None) -> list[dict[str, Any]]:

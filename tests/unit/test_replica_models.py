@@ -154,7 +154,7 @@ def test_a_moved_alias_is_followed_there_and_back(artifacts):
     for name in ("second", "first"):
         registry.pointed = name
         assert held.follow()
-        assert held.current.info.version == name
+        assert (held.current.info.version, held.current.info.registry_version) == (name, name)
         assert not held.follow()
     assert registry.loads == ["first", "second", "first"]
 
@@ -193,9 +193,12 @@ def test_what_has_no_alias_stays(artifacts):
     registry = Registry(artifacts, "first")
     held = ModelHolder(registry.load, registry.meant)
     held.change({"model_uri": "models:/linegroup/1"})
+    assert held.current.info.registry_version == "1"
     registry.pointed = "second"
     assert not held.follow()
     assert held.current.info.version == "first"
+    held.change({"model_uri": str(artifacts / "second")})
+    assert held.current.info.registry_version is None
 
 
 def test_a_refused_choice_does_not_stop_the_following(artifacts):
@@ -222,7 +225,7 @@ def test_an_alias_that_moves_while_its_model_is_loaded(artifacts):
     registry.meant = iter(["first", "second", "first", "first", "first"]).__next__
     held._meant = lambda _reference: registry.meant()
     held.change(ALIAS)
-    assert held.current.info.version == "second"
+    assert (held.current.info.version, held.current.info.registry_version) == ("second", None)
     held._load = registry.load
     assert held.follow()
     assert held.current.info.version == "first"

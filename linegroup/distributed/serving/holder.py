@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from linegroup.predict import Predictor
 from linegroup.serving.loading import Loaded
 from linegroup.serving.stages import Overloaded
 from linegroup.serving.warming import warm_up
+from linegroup.training.registry import written_version
 
 _log = logging.getLogger(__name__)
 
@@ -131,11 +133,13 @@ class ModelHolder:
             told = {"choice": dict(choice), "reason": str(error), "serving": serving}
             _log.error("model refused, the one before serves on", extra=told)
             return False
-        self._current, self._choice, self._again = loaded, choice, math.inf
         # Where the alias has moved meanwhile, nobody knows which of the two was loaded.
         self._tried = version if version is not None and self._ask(choice) == version else None
-        told = {"choice": dict(choice), "model": loaded.info.name, "version": loaded.info.version}
-        _log.info("model serves", extra=told)
+        registered = self._tried or written_version(str(choice.get("model_uri")))
+        info = loaded.info.model_copy(update={"registry_version": registered})
+        self._current, self._choice, self._again = replace(loaded, info=info), choice, math.inf
+        told = {"choice": dict(choice), "model": info.name, "version": info.version}
+        _log.info("model serves", extra={**told, "registry_version": registered})
         return True
 
 
