@@ -4,7 +4,7 @@ Each picture (a grey page, noise, a grainy scan, dots, black and white pixels) i
 method, every choice of candidates and several extreme settings, one request at a time. An answer may be a 422 that
 says what is too much; what counts is that it comes soon.
 
-    python benchmarks/serve_worst.py [--side 1000] [--requests 300] [--quick] [--json]
+    python benchmarks/serve_worst.py [--side 1000] [--requests 300] [--methods link,gmm] [--quick] [--json]
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=1000, help="of the pictures, in pixels")
     parser.add_argument("--requests", type=int, help="so many of all combinations, drawn at random")
+    parser.add_argument("--methods", type=lambda text: text.split(","), help="these only; default: all")
     parser.add_argument("--quick", action="store_true", help="one picture, two methods")
     parser.add_argument("--json", action="store_true", help="the JSON object only")
     args = parser.parse_args()
-    methods, pictures = sorted(GROUPERS), dict(hostile_pictures(args.side))
+    methods, pictures = args.methods or sorted(GROUPERS), dict(hostile_pictures(args.side))
     if args.quick:
         methods, pictures = ["dbscan", "link"], {"grey": pictures["grey"]}
     command = [sys.executable, "-c", OURS, "serve", "--no-auth", "--port"]
