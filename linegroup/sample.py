@@ -267,11 +267,18 @@ class Groups:
     @property
     def members(self) -> list[NDArray[np.int64]]:
         """The pixels of each line 1..K, ascending; shared ones stand with each of theirs."""
+        pixels, counts = self.by_line
+        stops = np.cumsum(counts).tolist()
+        return [pixels[first:stop] for first, stop in itertools.pairwise([0, *stops])]
+
+    @property
+    def by_line(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As `members`: those of all lines in one array, and how many each line has `(K,)`."""
         pixels = np.concatenate([np.arange(len(self.labels)), self.shared[:, 0]])
         lines = np.concatenate([self.labels, self.shared[:, 1]])
         order = np.lexsort((pixels, lines))
         sizes = np.bincount(lines, minlength=self.count + 1)
-        return np.split(pixels[order], np.cumsum(sizes)[:-1])[1:]
+        return pixels[order[sizes[0] :]], sizes[1:]
 
     def image(self, candidates: Field) -> NDArray[np.uint16]:
         """`(height, width) uint16`, which line each pixel is of, 0 = none, narrow gaps filled."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from linegroup.config import GroupingConfig
 from linegroup.images import encode_png
 from linegroup.sample import Field, Groups
 from linegroup.serving.deadline import check_time
-from linegroup.serving.digits import Table, json_rows, json_tables
+from linegroup.serving.digits import json_by_id, json_rows
 from linegroup.serving.formats import FORMATS
 from linegroup.serving.limits import Limits
 from linegroup.serving.schema import ClusterMeta, LabelledDocument
@@ -80,10 +80,9 @@ class Answer:
 def _clusters(found: Found, _options: Mapping[str, Any]) -> Reply:
     """The pixels of each cluster: see `ClusterAnswer`."""
     started = time.perf_counter()
-    positions, members = found.field.positions, found.groups.members
-    chosen = np.concatenate(members) if members else np.zeros(0, dtype=np.int64)
-    counts = [len(part) for part in members]
-    points, values = _by_id(positions[chosen], counts), _by_id(found.rgb[chosen], counts)
+    positions = found.field.positions
+    chosen, counts = found.groups.by_line
+    points, values = json_by_id(positions[chosen], counts), json_by_id(found.rgb[chosen], counts)
     noise = json_rows(positions[found.groups.labels == 0])
     timings = _with_stage(found.timings_ms, "write", started)
     meta = ClusterMeta(
@@ -102,11 +101,6 @@ def _clusters(found: Found, _options: Mapping[str, Any]) -> Reply:
         json.dumps(meta.model_dump(mode="json"), allow_nan=False).encode(),
     )
     return Reply(body, JSON, "", found.groups.count, found.model, timings)
-
-
-def _by_id(table: Table, counts: Sequence[int]) -> bytes:
-    """`"1":[rows],"2":[rows]`: the rows of all clusters, the first `counts[0]` those of the first."""
-    return b",".join(b'"%d":%s' % (k, rows) for k, rows in enumerate(json_tables(table, counts), start=1))
 
 
 def _lines(found: Found, options: Mapping[str, Any]) -> Reply:

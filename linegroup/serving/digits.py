@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,32 +17,41 @@ Text = NDArray[np.uint8]
 _ROWS = 1 << 18
 """Rows that are written at a time, so that the room for the longest numbers stays small."""
 
-_COMMA, _OPEN, _CLOSE = b",[]"
+_COMMA, _OPEN, _CLOSE, _QUOTE, _COLON, _FIRST = b',[]":0'
 _ZERO, _TEN = np.uint64(ord("0")), np.uint64(10)
 
 
 def json_rows(table: Table) -> bytes:
     """A table `(n, k)` of integers ≥ 0 as `[[1,2],[3,4]]`, without spaces."""
-    return next(json_tables(table, [len(table)]))
-
-
-def json_tables(table: Table, counts: Sequence[int]) -> Iterator[bytes]:
-    """The rows of a table as one JSON array for the first `counts[0]` of them, one for the next `counts[1]`, and so on.
-
-    All rows are written in one pass: as many tables as rows take no more time than one.
-    """
-    bounds = np.cumsum([0, *counts])
     if not COMPILES:
-        for start, stop in pairwise(bounds.tolist()):
-            yield json.dumps(table[start:stop].tolist(), separators=(",", ":")).encode()
-        return
+        return _plain(table)
+    # Without the comma after the last row.
+    return b"[" + _written(table)[0][:-1].tobytes() + b"]"
+
+
+def json_by_id(table: Table, counts: NDArray[np.int64]) -> bytes:
+    """`"1":[rows],"2":[rows]`, without braces: `counts[0]` rows of a table under 1, the next `counts[1]` under 2.
+
+    All are written in one pass: as many numbers as rows take little more time than one.
+    """
+    bounds = np.cumsum(np.append(0, counts))
+    if not COMPILES:
+        rows = enumerate(pairwise(bounds.tolist()), start=1)
+        return b",".join(b'"%d":%s' % (k, _plain(table[first:stop])) for k, (first, stop) in rows)
+    text, ends = _written(table)
+    return _under_ids(text, ends[bounds], len(str(len(counts)))).tobytes()
+
+
+def _plain(table: Table) -> bytes:
+    return json.dumps(table.tolist(), separators=(",", ":")).encode()
+
+
+def _written(table: Table) -> tuple[Text, NDArray[np.int64]]:
+    """`[1,2],[3,4],`, and where each row begins in it, and the end."""
     digits = len(str(table.max(initial=0)))
     parts = [_rows(table[start : start + _ROWS].astype(np.uint64), digits) for start in range(0, len(table), _ROWS)]
-    text = b"".join(part.tobytes() for part, _ in parts)
-    ends = np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)]).cumsum()
-    for start, stop in pairwise(ends[bounds].tolist()):
-        # Without the comma after the last row.
-        yield b"[" + text[start : max(start, stop - 1)] + b"]"
+    text = np.concatenate([np.zeros(0, dtype=np.uint8), *(part for part, _ in parts)])
+    return text, np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)]).cumsum()
 
 
 @compiled
@@ -76,3 +84,26 @@ def _rows(table: NDArray[np.uint64], digits: int) -> tuple[Text, NDArray[Any]]:
         at += 1
         lengths[row] = at - began
     return text[:at], lengths
+
+
+@compiled
+def _under_ids(text: Text, bounds: NDArray[np.int64], digits: int) -> Text:
+    """Pieces of `_written`, `text[bounds[k]:bounds[k + 1]]`, as arrays under k + 1, which has no more digits."""
+    made = np.empty(len(text) + len(bounds) * (digits + 6), dtype=np.uint8)
+    at = 0
+    for k in range(len(bounds) - 1):
+        number, size = k + 1, 1
+        while number >= 10**size:
+            size += 1
+        made[at], made[at + size + 1], made[at + size + 2], made[at + size + 3] = _QUOTE, _QUOTE, _COLON, _OPEN
+        for place in range(at + size, at, -1):
+            made[place] = _FIRST + number % 10
+            number //= 10
+        at += size + 4
+        # Without the comma after the last row.
+        for i in range(bounds[k], bounds[k + 1] - 1):
+            made[at] = text[i]
+            at += 1
+        made[at], made[at + 1] = _CLOSE, _COMMA
+        at += 2
+    return made[: max(0, at - 1)]

@@ -18,7 +18,7 @@ from linegroup.predict import Predictor
 from linegroup.sample import Field, Groups
 from linegroup.serving import deadline, digits
 from linegroup.serving.calm import calm
-from linegroup.serving.digits import json_rows, json_tables
+from linegroup.serving.digits import json_by_id, json_rows
 from linegroup.serving.limits import Limits, within
 from linegroup.serving.stages import Overloaded
 from linegroup.serving.thinning import group_thinned
@@ -187,15 +187,15 @@ def test_digits_of_many_rows():
     assert json.loads(json_rows(table)) == table.tolist()
 
 
-def test_digits_of_many_tables_are_written_in_one_pass(monkeypatch):
-    table = np.random.default_rng(0).integers(0, 70_000, (60_000, 2)).astype(np.int32)
-    counts = [0, 3, *[1] * 59_990, 0, 7, 0]
-    passes = []
-    monkeypatch.setattr(digits, "_rows", lambda *given, real=digits._rows: passes.append(1) or real(*given))
-    written = [json.loads(text) for text in json_tables(table, counts)]
-    assert [len(rows) for rows in written] == counts
-    assert [row for rows in written for row in rows] == table.tolist()
-    assert len(passes) == 1
+@pytest.mark.parametrize("compiles", [digits.COMPILES, False])
+@pytest.mark.parametrize("counts", [[], [0], [3], [0, 2, 0], [1] * 9, [2] * 10, [1] * 11, [0] * 100, [1, 0] * 501])
+def test_tables_by_number(counts, compiles, monkeypatch):
+    monkeypatch.setattr(digits, "COMPILES", compiles)
+    table = np.random.default_rng(0).integers(0, 300, (sum(counts), 3)).astype(np.uint8)
+    bounds = np.cumsum([0, *counts])
+    meant = {str(k + 1): table[bounds[k] : bounds[k + 1]].tolist() for k in range(len(counts))}
+    written = json_by_id(table, np.array(counts, dtype=np.int64))
+    assert written == json.dumps(meant, separators=(",", ":"))[1:-1].encode()
 
 
 def test_tens_of_thousands_of_clusters_are_written_at_once():
