@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the JSON object only")
     args = parser.parse_args()
     methods, pictures = args.methods or sorted(GROUPERS), dict(hostile_pictures(args.side))
+    check(set(methods) <= set(GROUPERS), f"methods are {', '.join(sorted(GROUPERS))}")  # others are refused soon
     if args.quick:
         methods, pictures = ["dbscan", "link"], {"grey": pictures["grey"]}
     command = [sys.executable, "-c", OURS, "serve", "--no-auth", "--port"]

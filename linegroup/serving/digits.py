@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linegroup.compiling import COMPILES, compiled
+from linegroup.compiling import COMPILES, compiled, inlined
 
 Table = NDArray[np.unsignedinteger | np.signedinteger]
 Text = NDArray[np.uint8]
@@ -17,7 +17,7 @@ Text = NDArray[np.uint8]
 _ROWS = 1 << 18
 """Rows that are written at a time, so that the room for the longest numbers stays small."""
 
-_COMMA, _OPEN, _CLOSE, _QUOTE, _COLON, _FIRST = b',[]":0'
+_COMMA, _OPEN, _CLOSE, _QUOTE, _COLON = b',[]":'
 _ZERO, _TEN = np.uint64(ord("0")), np.uint64(10)
 
 
@@ -54,6 +54,15 @@ def _written(table: Table) -> tuple[Text, NDArray[np.int64]]:
     return text, np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in parts)]).cumsum()
 
 
+@inlined
+def _put(text: Text, at: int, value: np.uint64, size: int) -> None:
+    """Write a number of so many digits."""
+    for place in range(at + size - 1, at - 1, -1):
+        rest = value // _TEN
+        text[place] = _ZERO + (value - rest * _TEN)
+        value = rest
+
+
 @compiled
 def _rows(table: NDArray[np.uint64], digits: int) -> tuple[Text, NDArray[Any]]:
     """`[1,2],[3,4],`, and how long each row is in it; no number has more digits."""
@@ -72,10 +81,7 @@ def _rows(table: NDArray[np.uint64], digits: int) -> tuple[Text, NDArray[Any]]:
             value, size = table[row, column], 1
             while size < digits and value >= powers[size]:
                 size += 1
-            for k in range(at + size - 1, at - 1, -1):
-                rest = value // _TEN
-                text[k] = _ZERO + (value - rest * _TEN)
-                value = rest
+            _put(text, at, value, size)
             at += size
             text[at] = _COMMA
             at += 1
@@ -92,13 +98,11 @@ def _under_ids(text: Text, bounds: NDArray[np.int64], digits: int) -> Text:
     made = np.empty(len(text) + len(bounds) * (digits + 6), dtype=np.uint8)
     at = 0
     for k in range(len(bounds) - 1):
-        number, size = k + 1, 1
-        while number >= 10**size:
+        size = 1
+        while k + 1 >= 10**size:
             size += 1
         made[at], made[at + size + 1], made[at + size + 2], made[at + size + 3] = _QUOTE, _QUOTE, _COLON, _OPEN
-        for place in range(at + size, at, -1):
-            made[place] = _FIRST + number % 10
-            number //= 10
+        _put(made, at + 1, np.uint64(k + 1), size)
         at += size + 4
         # Without the comma after the last row.
         for i in range(bounds[k], bounds[k + 1] - 1):

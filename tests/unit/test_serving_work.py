@@ -198,6 +198,18 @@ def test_tables_by_number(counts, compiles, monkeypatch):
     assert written == json.dumps(meant, separators=(",", ":"))[1:-1].encode()
 
 
+def test_tables_of_many_numbers_are_written_in_one_pass(monkeypatch):
+    table = np.random.default_rng(0).integers(0, 70_000, (60_000, 2)).astype(np.int32)
+    counts = [0, 3, *[1] * 59_990, 0, 7, 0]
+    passes = []
+    monkeypatch.setattr(digits, "_rows", lambda *given, real=digits._rows: passes.append(1) or real(*given))
+    written = json.loads(b"{%s}" % json_by_id(table, np.array(counts)))
+    assert list(written) == [str(k + 1) for k in range(len(counts))]
+    assert [len(rows) for rows in written.values()] == counts
+    assert [row for rows in written.values() for row in rows] == table.tolist()
+    assert len(passes) == 1
+
+
 def test_tens_of_thousands_of_clusters_are_written_at_once():
     """A comb of single pixels: a table of digits for each cluster took minutes."""
     pixels = np.full((1, 60_000, 3), 255, dtype=np.uint8)

@@ -123,12 +123,12 @@ class Embedder(Replica):
         """In a thread: pictures that are at work at the same time share the CPUs, one alone has them all."""
         if self.gpu:
             return embed(predictor, order)
-        use_cpus(self.share())
+        use_cpus(self._share())
         # The large ones are the last: they are to have all as soon as they are alone.
-        with sharing(self.share):
+        with sharing(self._share):
             return embed(predictor, order)
 
-    def share(self) -> int:
+    def _share(self) -> int:
         """CPUs for each picture that is at work."""
         return max(1, int(self.cpus / max(1, self.workshop.at_work)))
 
